@@ -1,0 +1,40 @@
+//! Every bound of the house in one place: queues, histories, retries, bodies, deadlines.
+
+use std::time::Duration;
+
+/// Starts tried in one wake before it fails.
+pub const START_ATTEMPTS_MAX: u32 = 3;
+/// Failed rests in a row before `on_rest_failure` decides.
+pub const REST_ATTEMPTS_MAX: u32 = 3;
+/// The first wait of a retry, doubling up to [`RETRY_DELAY_MAX`].
+pub const RETRY_DELAY_MIN: Duration = Duration::from_secs(2);
+/// The longest wait of a retry.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
+/// Being ready for this long forgets earlier failures.
+pub const CALM: Duration = Duration::from_secs(60);
+/// How long an answer may be overdue before it is given up.
+pub const ANSWER_MARGIN: Duration = Duration::from_secs(1);
+/// What a rest may take beyond its grace period.
+pub const REST_MARGIN: Duration = Duration::from_secs(10);
+/// How long closing a gate may take.
+pub const GATE_CLOSE_MAX: Duration = Duration::from_secs(5);
+/// How long one look at a workload may take.
+pub const OBSERVE_MAX: Duration = Duration::from_secs(10);
+/// A timer that is handled later than this was slept through: what happened meanwhile is unknown.
+pub const STALL: Duration = Duration::from_secs(10);
+/// Lines of a workload's log that a failure carries.
+pub const FAILURE_LOG_LINES_MAX: usize = 20;
+/// Lines of one wake's story that are kept.
+pub const STORY_STEPS_MAX: usize = 64;
+/// Commands waiting for the keeper's loop.
+pub const KEEPER_QUEUE: usize = 4096;
+/// Items of a feed waiting for a subscriber.
+pub const FEED_QUEUE: usize = 1024;
+/// How often a provider lists again although nothing was missed.
+pub const RESYNC_EVERY: Duration = Duration::from_secs(10);
+/// The first wait of the readiness probe, doubling up to [`PROBE_DELAY_MAX`].
+pub const PROBE_DELAY_MIN: Duration = Duration::from_millis(1);
+/// The longest wait between two readiness probes.
+pub const PROBE_DELAY_MAX: Duration = Duration::from_millis(50);
+/// The longest one readiness probe may take.
+pub const PROBE_ATTEMPT_MAX: Duration = Duration::from_secs(5);

@@ -1,0 +1,1 @@
+//! Routes: which workload a request is for.
