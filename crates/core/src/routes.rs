@@ -175,11 +175,9 @@ impl<T> Paths<T> {
         Ok(())
     }
 
-    fn lookup(&self, path: &str) -> Option<&T> {
-        self.0
-            .iter()
-            .find(|(prefix, _)| covers(prefix, path))
-            .map(|(_, end)| end)
+    fn lookup(&self, path: &str) -> Option<(&str, &T)> {
+        let found = self.0.iter().find(|(prefix, _)| covers(prefix, path));
+        found.map(|(prefix, end)| (&**prefix, end))
     }
 }
 
