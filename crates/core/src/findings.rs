@@ -47,3 +47,68 @@ pub enum Place {
         key: String,
     },
 }
+
+impl Finding {
+    /// Something that cannot be applied.
+    pub fn error(slug: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Severity::Error, slug, message.into())
+    }
+
+    /// Something that works, and is probably not what was meant.
+    pub fn warning(slug: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, slug, message.into())
+    }
+
+    /// The same finding with the place where it stands.
+    #[must_use]
+    pub fn at(self, place: Place) -> Self {
+        Self {
+            place: Some(place),
+            ..self
+        }
+    }
+
+    /// The same finding with what the reader can do about it.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// The same finding with the workload it concerns.
+    #[must_use]
+    pub fn about(self, workload: impl Into<String>) -> Self {
+        Self {
+            workload: Some(workload.into()),
+            ..self
+        }
+    }
+
+    /// Whether it keeps what it was found in from being applied.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    fn new(severity: Severity, slug: &'static str, message: String) -> Self {
+        Self {
+            severity,
+            slug,
+            message,
+            place: None,
+            hint: None,
+            workload: None,
+        }
+    }
+}
+
+impl Severity {
+    /// The word of listings and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! The names of things: environments, workloads, and the epochs that tell answers apart.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -27,6 +28,12 @@ impl EnvironmentName {
     }
 }
 
+impl Borrow<str> for EnvironmentName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl WorkloadId {
     /// The workload `name` of `environment`. The environment's name has no slash; the workload's may.
     pub fn new(environment: &EnvironmentName, name: &str) -> Self {
@@ -41,7 +48,9 @@ impl WorkloadId {
 
     /// The part before the first slash.
     pub fn environment(&self) -> &str {
-        self.0.split_once('/').map_or("", |(environment, _)| environment)
+        self.0
+            .split_once('/')
+            .map_or("", |(environment, _)| environment)
     }
 
     /// The part after the first slash: what people call the workload.

@@ -7,7 +7,9 @@
 pub mod backoff;
 pub mod failure;
 pub mod findings;
+pub mod fleet;
 pub mod id;
+pub mod lifecycle;
 pub mod limits;
 pub mod observation;
 pub mod policy;
@@ -16,6 +18,7 @@ pub mod routes;
 pub mod time;
 
 pub use failure::{Failure, FailureKind};
+pub use fleet::Fleet;
 pub use id::{EnvironmentName, Epoch, WorkloadId};
 pub use observation::{Condition, Observation, RunId};
 pub use policy::Policy;

@@ -38,3 +38,29 @@ pub const PROBE_DELAY_MIN: Duration = Duration::from_millis(1);
 pub const PROBE_DELAY_MAX: Duration = Duration::from_millis(50);
 /// The longest one readiness probe may take.
 pub const PROBE_ATTEMPT_MAX: Duration = Duration::from_secs(5);
+/// Calls to one engine at a time, beside those that wait for a stop.
+pub const ENGINE_CALLS_MAX: usize = 64;
+/// Calls to one engine that wait for a stop at a time: each holds a connection for its grace.
+pub const ENGINE_STOPS_MAX: usize = 256;
+/// Idle connections to one engine that are kept for the next call.
+pub const ENGINE_IDLE_CONNECTIONS_MAX: usize = 8;
+/// How long a connection to an engine may idle before it is closed.
+pub const ENGINE_IDLE_MAX: Duration = Duration::from_secs(60);
+/// An engine's answer about one thing.
+pub const ENGINE_ANSWER_BYTES_MAX: usize = 8 << 20;
+/// An engine's listing of everything it has.
+pub const ENGINE_LISTING_BYTES_MAX: usize = 64 << 20;
+/// One event of an engine; it carries every label of its container.
+pub const ENGINE_EVENT_BYTES_MAX: usize = 4 << 20;
+/// Looks that a listing or a feed takes at a time.
+pub const ENGINE_LOOKS_MAX: usize = 4;
+/// How long an engine may take to show that it is alive.
+pub const ENGINE_PING_MAX: Duration = Duration::from_secs(5);
+/// The first wait before an engine that could not be reached is tried again, doubling.
+pub const ENGINE_RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
+/// The longest wait before an engine of another machine is tried again.
+pub const ENGINE_RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
+/// The longest wait before an engine of this machine is tried again.
+pub const ENGINE_RETRY_DELAY_LOCAL_MAX: Duration = Duration::from_secs(1);
+/// One line of a workload's log; the rest of it is cut off.
+pub const LOG_LINE_BYTES_MAX: usize = 4 << 10;

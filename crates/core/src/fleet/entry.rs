@@ -1,0 +1,103 @@
+//! What the fleet knows of one workload beside its phase.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::event::Key;
+use crate::failure::Failure;
+use crate::id::WorkloadId;
+use crate::lifecycle::{Phase, Pinned, Purpose, WakeCause};
+use crate::observation::Condition;
+use crate::policy::Policy;
+use crate::time::Timestamp;
+
+/// One workload of a fleet.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) id: WorkloadId,
+    pub(super) policy: Arc<Policy>,
+    pub(super) phase: Phase,
+    /// Whether anybody needs it until `completed`.
+    pub(super) purpose: Purpose,
+    /// Workloads that hold a `dependent` lease on it.
+    pub(super) dependents: BTreeSet<Key>,
+    pub(super) pin: Option<Pin>,
+    /// When the last dependent or pin let go.
+    pub(super) released_at: Timestamp,
+    /// Looks begun before this moment say nothing: a later look or an answer is known.
+    pub(super) fresh_after: Timestamp,
+    /// What was last seen.
+    pub(super) condition: Option<Condition>,
+    /// When it last ran to its end.
+    pub(super) completed_at: Option<Timestamp>,
+    /// Failed wakes and crashes in a row.
+    pub(super) failures: u32,
+    /// Failed rests in a row.
+    pub(super) rest_failures: u32,
+    /// No start before this moment.
+    pub(super) not_before: Timestamp,
+    /// The last failure of a wake or a rest, and when.
+    pub(super) last_failure: Option<Box<(Timestamp, Failure)>>,
+    /// The last wake's beginning and cause.
+    pub(super) last_wake: Option<(Timestamp, WakeCause)>,
+    pub(super) story: Story,
+    /// Its place in the fleet's timers.
+    pub(super) armed: Option<Timestamp>,
+}
+
+/// A pin: awake until then, or for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pin {
+    pub(super) until: Option<Timestamp>,
+}
+
+/// The story of the current wake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Story {
+    /// No wake is being told.
+    Closed,
+    /// This many steps have been told.
+    Open(usize),
+}
+
+impl Entry {
+    pub(super) fn new(id: WorkloadId, policy: Arc<Policy>, now: Timestamp) -> Self {
+        Self {
+            id,
+            policy,
+            phase: Phase::new(now),
+            purpose: Purpose::Serve,
+            dependents: BTreeSet::new(),
+            pin: None,
+            released_at: Timestamp::ZERO,
+            fresh_after: Timestamp::ZERO,
+            condition: None,
+            completed_at: None,
+            failures: 0,
+            rest_failures: 0,
+            not_before: Timestamp::ZERO,
+            last_failure: None,
+            last_wake: None,
+            story: Story::Closed,
+            armed: None,
+        }
+    }
+
+    pub(super) fn pinned(&self) -> Pinned {
+        if self.pin.is_some() {
+            Pinned::Yes
+        } else {
+            Pinned::No
+        }
+    }
+
+    /// The next moment at which something must happen to it by itself.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        let phase = self.phase.deadline().map(|(at, _)| at);
+        let pin = self.pin.and_then(|pin| pin.until);
+        match (phase, pin) {
+            (Some(phase), Some(pin)) => Some(phase.min(pin)),
+            (phase, pin) => phase.or(pin),
+        }
+    }
+}

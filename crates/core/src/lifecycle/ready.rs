@@ -1,0 +1,248 @@
+//! Ready: the gate is open, and idleness is looked at when its deadline comes.
+//!
+//! A request touches no timer: the deadline is armed lazily. When it comes, the gate says when it
+//! was last used; only if that was a whole idle period ago is the gate shut and asked again.
+
+use super::{
+    Activity, Check, DrainCause, Effect, Effects, Event, Facts, Phase, Reach, Ready, Remains,
+    SleepAnswer, WakeCause, asleep, draining, failed, gone, waking,
+};
+use crate::limits;
+use crate::observation::{Condition, RunId};
+use crate::progress::{Step, StepKind};
+use crate::time::Timestamp;
+
+/// Exit codes of a workload that ended because it was done or was asked to: 0, and 128 + SIGTERM.
+const ORDERLY_EXITS: [i32; 2] = [0, 143];
+
+pub(super) fn step(
+    phase: Ready,
+    facts: &Facts<'_>,
+    event: Event,
+    now: Timestamp,
+    effects: &mut Effects,
+) -> Phase {
+    match event {
+        Event::DeadlineReached => deadline_reached(phase, facts, now, effects),
+        Event::ActivityRead { epoch, activity } => match phase.check {
+            Check::Asked { epoch: asked, .. } if asked == epoch => {
+                judge(phase, activity, facts, now, effects)
+            }
+            Check::Asked { .. } | Check::At(_) | Check::Never => Phase::Ready(phase),
+        },
+        Event::Observed(observation) => observed(phase, observation.condition, facts, now, effects),
+        Event::SleepAsked(ticket) => match refusal(facts) {
+            Some(why) => refuse(
+                phase,
+                Effect::Answer(ticket, SleepAnswer::Refused(why)),
+                effects,
+            ),
+            None => draining::begin(phase.run, DrainCause::Asked(ticket), facts, now, effects),
+        },
+        Event::SleepForced(ticket) if facts.dependents > 0 => {
+            let why = needed_by(facts.dependents);
+            refuse(
+                phase,
+                Effect::Answer(ticket, SleepAnswer::Refused(why)),
+                effects,
+            )
+        }
+        Event::SleepForced(ticket) => {
+            effects.push(Effect::DropPin);
+            let cause = DrainCause::Forced { ticket, then: None };
+            draining::begin(phase.run, cause, facts, now, effects)
+        }
+        Event::PolicyChanged => {
+            let check = check_at(facts.idle_due(now));
+            Phase::Ready(Ready { check, ..phase })
+        }
+        Event::Wanted(_)
+        | Event::NeighboursChanged
+        | Event::EnvironmentLost
+        | Event::GateClosed { .. }
+        | Event::LeasesEnded { .. }
+        | Event::Started { .. }
+        | Event::Rested { .. }
+        | Event::Probed { .. }
+        | Event::LogRead(_) => Phase::Ready(phase),
+    }
+}
+
+/// The probe has succeeded: open the gate and grant a full idle period.
+pub(super) fn enter(run: RunId, facts: &Facts<'_>, now: Timestamp, effects: &mut Effects) -> Phase {
+    effects.push(Effect::Tell(Step {
+        kind: StepKind::Ready,
+        message: "ready".to_owned(),
+        dependency: None,
+    }));
+    open(run, facts, now, effects)
+}
+
+/// Opens the gate to a workload that never stopped being ready.
+pub(super) fn open(run: RunId, facts: &Facts<'_>, now: Timestamp, effects: &mut Effects) -> Phase {
+    effects.push(Effect::OpenGate);
+    let check = match facts.rest_failures {
+        0 => check_at(facts.idle_due(now)),
+        // A rest that failed is tried again with backoff, not a whole idle period later.
+        failures => check_at(
+            facts
+                .policy
+                .idle_timeout
+                .map(|_| now + facts.retry_delay(failures)),
+        ),
+    };
+    Phase::Ready(Ready {
+        since: now,
+        run,
+        check,
+    })
+}
+
+fn check_at(due: Option<Timestamp>) -> Check {
+    due.map_or(Check::Never, Check::At)
+}
+
+fn deadline_reached(
+    phase: Ready,
+    facts: &Facts<'_>,
+    now: Timestamp,
+    effects: &mut Effects,
+) -> Phase {
+    if let Check::At(due) = phase.check
+        && now.since(due) > limits::STALL
+    {
+        // We slept through the deadline ourselves: what was used meanwhile is not known.
+        return Phase::Ready(Ready {
+            check: check_at(facts.idle_due(now)),
+            ..phase
+        });
+    }
+    let epoch = facts.epoch;
+    effects.push(Effect::ReadActivity { epoch });
+    let check = Check::Asked {
+        epoch,
+        again_at: now + limits::ANSWER_MARGIN,
+    };
+    Phase::Ready(Ready { check, ..phase })
+}
+
+fn judge(
+    phase: Ready,
+    activity: Activity,
+    facts: &Facts<'_>,
+    now: Timestamp,
+    effects: &mut Effects,
+) -> Phase {
+    let Some(idle) = facts.policy.idle_timeout else {
+        return Phase::Ready(Ready {
+            check: Check::Never,
+            ..phase
+        });
+    };
+    if activity.open() > 0 || facts.wanted() {
+        return Phase::Ready(Ready {
+            check: Check::At(now + idle),
+            ..phase
+        });
+    }
+    let due = activity.last_use.max(facts.released_at) + idle;
+    if due > now {
+        return Phase::Ready(Ready {
+            check: Check::At(due),
+            ..phase
+        });
+    }
+    if facts.environment == Reach::Unreachable {
+        let check = Check::At(now + limits::RESYNC_EVERY);
+        return Phase::Ready(Ready { check, ..phase });
+    }
+    draining::begin(phase.run, DrainCause::Idle, facts, now, effects)
+}
+
+fn observed(
+    phase: Ready,
+    condition: Condition,
+    facts: &Facts<'_>,
+    now: Timestamp,
+    effects: &mut Effects,
+) -> Phase {
+    match condition {
+        Condition::Running { run, .. } if run == phase.run => Phase::Ready(phase),
+        Condition::Running { run, .. } => {
+            effects.push(Effect::ShutGate);
+            waking::adopt(run, WakeCause::StartedByHand, facts, now, effects)
+        }
+        Condition::Paused { .. } => {
+            effects.push(Effect::ShutGate);
+            asleep::enter(facts, now, effects)
+        }
+        Condition::Stopped { exit_code } | Condition::Restarting { exit_code } => {
+            effects.push(Effect::ShutGate);
+            ended(&phase, exit_code, facts, now, effects)
+        }
+        Condition::Absent => {
+            effects.push(Effect::ShutGate);
+            gone::enter(now, effects)
+        }
+    }
+}
+
+fn ended(
+    phase: &Ready,
+    exit_code: Option<i32>,
+    facts: &Facts<'_>,
+    now: Timestamp,
+    effects: &mut Effects,
+) -> Phase {
+    if exit_code.is_some_and(|code| ORDERLY_EXITS.contains(&code)) && !facts.wanted() {
+        return asleep::enter(facts, now, effects);
+    }
+    let earlier = if now.since(phase.since) >= limits::CALM {
+        0
+    } else {
+        facts.failures
+    };
+    if earlier == 0 {
+        effects.push(Effect::Calm);
+    }
+    let failure = waking::crash(exit_code);
+    if earlier + 1 >= limits::START_ATTEMPTS_MAX {
+        let retry_at = now + facts.retry_delay(earlier + 1);
+        return failed::enter(
+            failure,
+            retry_at,
+            Some(retry_at),
+            Remains::Nothing,
+            now,
+            effects,
+        );
+    }
+    // The first crash may be made good at once; only a repeated one has to wait.
+    let not_before = now + facts.retry_delay(earlier);
+    effects.push(Effect::CountFailure { not_before });
+    if facts.wanted() {
+        waking::recover(failure, not_before, facts, now, effects)
+    } else {
+        asleep::enter(facts, now, effects)
+    }
+}
+
+fn refuse(phase: Ready, answer: Effect, effects: &mut Effects) -> Phase {
+    effects.push(answer);
+    Phase::Ready(phase)
+}
+
+fn refusal(facts: &Facts<'_>) -> Option<String> {
+    match facts.want() {
+        Some(WakeCause::Dependent) => Some(needed_by(facts.dependents)),
+        Some(_) => Some("a pin keeps it awake".to_owned()),
+        None => None,
+    }
+}
+
+fn needed_by(dependents: usize) -> String {
+    match dependents {
+        1 => "a workload that is awake needs it".to_owned(),
+        n => format!("{n} workloads that are awake need it"),
+    }
+}
