@@ -1,0 +1,115 @@
+//! Secrets: a text, an env var or a file, never shown.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::report::{EnvLookup, Flaw, quote};
+use super::tree::{Node, Value};
+use super::values;
+
+/// Bytes that a secret's file may have.
+const SECRET_MAX: u64 = 256 * 1024;
+
+/// A text that nobody may see by accident: it has no `Display`, and its `Debug` says nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text` secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that has to send it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Reads a text, `{ env = "X" }` or `{ file = "path" }`.
+pub(crate) fn secret(node: &Node, env: EnvLookup<'_>) -> Result<Secret, Flaw> {
+    match &node.value {
+        Value::Text(text) | Value::Flat(text) => filled(text.clone()),
+        Value::Table(_) => sourced(node, env),
+        Value::Whole(_) | Value::Flag(_) | Value::List(_) | Value::Other(_) => Err(shape()),
+    }
+}
+
+/// Reads what is usually a file: a path, the PEM text itself, `{ env = "X" }` or
+/// `{ file = "path" }`.
+pub(crate) fn pem(node: &Node, env: EnvLookup<'_>) -> Result<Secret, Flaw> {
+    let read = match &node.value {
+        Value::Text(text) if !text.contains("-----BEGIN") => from_file(node)?,
+        Value::Text(_) | Value::Flat(_) | Value::Table(_) => secret(node, env)?,
+        Value::Whole(_) | Value::Flag(_) | Value::List(_) | Value::Other(_) => return Err(shape()),
+    };
+    if read.reveal().contains("-----BEGIN") {
+        return Ok(read);
+    }
+    Err(Flaw::new("has no PEM block").hint("a PEM block begins with -----BEGIN"))
+}
+
+fn sourced(node: &Node, env: EnvLookup<'_>) -> Result<Secret, Flaw> {
+    let Value::Table(entries) = &node.value else {
+        return Err(shape());
+    };
+    match entries.as_slice() {
+        [entry] if entry.key == "env" => from_env(&entry.node, env),
+        [entry] if entry.key == "file" => from_file(&entry.node),
+        _ => Err(shape()),
+    }
+}
+
+fn from_env(node: &Node, env: EnvLookup<'_>) -> Result<Secret, Flaw> {
+    let name = values::filled(node)?;
+    let text = env(&name).ok_or_else(|| {
+        Flaw::new(format!(
+            "names the env var {}, which is not set",
+            quote(&name)
+        ))
+        .slug("missing-env-var")
+        .hint("set it for the process that runs dormouse")
+        .at(&node.spot)
+    })?;
+    filled(text)
+}
+
+fn from_file(node: &Node) -> Result<Secret, Flaw> {
+    let path = values::path(node)?;
+    let text = read_bounded(&path).map_err(|source| {
+        Flaw::new(format!(
+            "names {}, which cannot be read: {source}",
+            quote(&path.to_string_lossy())
+        ))
+        .slug("unreadable-file")
+        .at(&node.spot)
+    })?;
+    filled(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn read_bounded(path: &PathBuf) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)?
+        .take(SECRET_MAX)
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn filled(text: String) -> Result<Secret, Flaw> {
+    if text.is_empty() {
+        Err(Flaw::new("must not be empty"))
+    } else {
+        Ok(Secret(text))
+    }
+}
+
+fn shape() -> Flaw {
+    Flaw::new("must be a text, { env = \"NAME\" } or { file = \"path\" }")
+}

@@ -1,0 +1,224 @@
+//! Reads how a workload is treated: the keys that `[defaults]`, workloads and labels share.
+
+use std::time::Duration;
+
+use dormouse_core::policy::{Adopt, OnRestFailure, Readiness, Rest};
+use dormouse_proxy::{Held, Loading};
+
+use super::report::{Flaw, Report, quote};
+use super::section::{Section, Title};
+use super::settings::Treatment;
+use super::tree::{Entry, Node};
+use super::values::{self, Word};
+
+/// The statuses that count as ready when nothing is said.
+const READY_STATUS: std::ops::RangeInclusive<u16> = 200..=399;
+
+/// The longest heading of a loading page.
+const TITLE_MAX: usize = 200;
+
+/// Words of the contract that this version does not serve are `None`.
+const RESTS: [Word<Option<Rest>>; 4] = [
+    ("stop", Some(Rest::Stop)),
+    ("pause", Some(Rest::Pause)),
+    ("kill", Some(Rest::Kill)),
+    ("snapshot", None),
+];
+
+const ON_REST_FAILURES: [Word<Option<OnRestFailure>>; 3] = [
+    ("keep", Some(OnRestFailure::Keep)),
+    ("kill", Some(OnRestFailure::Kill)),
+    ("destroy", None),
+];
+
+const ADOPTS: [Word<Adopt>; 2] = [("keep", Adopt::Keep), ("rest", Adopt::Rest)];
+
+const THEMES: [Word<&str>; 1] = [("dormouse", "dormouse")];
+
+const STATUSES: [u16; 3] = [503, 202, 200];
+
+/// Reads `[defaults]`.
+pub(crate) fn read_defaults(entry: Option<&Entry>, report: &mut Report<'_>) -> Treatment {
+    let mut treatment = Treatment::default();
+    let title = Title::new("defaults");
+    if let Some(mut section) = entry.and_then(|entry| Section::open(entry, title, report)) {
+        read(&mut section, &mut treatment, report);
+        section.close(report);
+    }
+    treatment
+}
+
+/// Reads what `section` says about the treatment over what `treatment` says already.
+pub(crate) fn read(section: &mut Section<'_>, treatment: &mut Treatment, report: &mut Report<'_>) {
+    let policy = &mut treatment.policy;
+    let set = &mut policy.idle_timeout;
+    put(
+        set,
+        section.read(report, "idle_timeout", values::duration_or_never),
+    );
+    put(
+        &mut policy.wake_timeout,
+        section.read(report, "wake_timeout", values::duration),
+    );
+    put(&mut policy.rest, section.read(report, "rest", rest));
+    if let Some(signal) = section.read(report, "stop_signal", values::signal) {
+        policy.stop_signal = Some(signal);
+    }
+    put(
+        &mut policy.stop_timeout,
+        section.read(report, "stop_timeout", values::duration_or_zero),
+    );
+    put(
+        &mut policy.drain_timeout,
+        section.read(report, "drain_timeout", values::duration_or_zero),
+    );
+    put(
+        &mut policy.on_rest_failure,
+        section.read(report, "on_rest_failure", on_rest_failure),
+    );
+    put(
+        &mut policy.adopt,
+        section.read(report, "adopt", |node| values::word(node, &ADOPTS)),
+    );
+    put(&mut policy.readiness, read_ready(section, report));
+    read_loading(section, &mut treatment.loading, report);
+    read_held(section, &mut treatment.held, report);
+    section.not_yet(report, &["wake", "awake", "asleep", "connection_idle"]);
+}
+
+fn read_ready(parent: &mut Section<'_>, report: &mut Report<'_>) -> Option<Readiness> {
+    let mut section = open(parent, "ready", report)?;
+    let http = section.read(report, "http", url_path);
+    let status = section.read(report, "status", values::status_range);
+    let grpc = section.read(report, "grpc", values::text);
+    let tcp = section.read(report, "tcp", only_true);
+    let engine = section.read(report, "engine", only_true);
+    let kinds = ["http", "tcp", "engine", "grpc"];
+    let said = kinds.iter().filter(|kind| section.has(kind)).count();
+    if said != 1 {
+        let flaw = Flaw::new("must say exactly one of http, tcp, engine and grpc");
+        section.complain(report, flaw.hint("such as ready = { http = \"/health\" }"));
+    }
+    if let (Some(entry), false) = (section.peek("status"), section.has("http")) {
+        let flaw = Flaw::new("has no meaning without `http`").at(&entry.spot);
+        section.flaw(report, entry, flaw);
+    }
+    section.close(report);
+    http.map(|path| Readiness::Http {
+        path,
+        status: status.unwrap_or(READY_STATUS),
+    })
+    .or(grpc.map(|service| Readiness::Grpc { service }))
+    .or(tcp.map(|()| Readiness::Tcp))
+    .or(engine.map(|()| Readiness::Engine))
+}
+
+fn read_loading(parent: &mut Section<'_>, loading: &mut Loading, report: &mut Report<'_>) {
+    let Some(mut section) = open(parent, "loading", report) else {
+        return;
+    };
+    put(
+        &mut loading.page,
+        section.read(report, "page", values::flag),
+    );
+    let theme = section.read(report, "theme", |node| values::word(node, &THEMES));
+    put(&mut loading.theme, theme.map(str::to_owned));
+    if let Some(title) = section.read(report, "title", title) {
+        loading.title = Some(title);
+    }
+    put(
+        &mut loading.refresh,
+        section.read(report, "refresh", refresh),
+    );
+    put(&mut loading.status, section.read(report, "status", status));
+    section.close(report);
+}
+
+fn read_held(parent: &mut Section<'_>, held: &mut Held, report: &mut Report<'_>) {
+    let Some(mut section) = open(parent, "held", report) else {
+        return;
+    };
+    put(
+        &mut held.requests,
+        section.read(report, "requests", values::count),
+    );
+    put(&mut held.bytes, section.read(report, "bytes", values::size));
+    put(
+        &mut held.per_client,
+        section.read(report, "per_client", values::count),
+    );
+    section.close(report);
+}
+
+/// Opens the table `key` of `parent`.
+fn open<'t>(
+    parent: &mut Section<'t>,
+    key: &'static str,
+    report: &mut Report<'_>,
+) -> Option<Section<'t>> {
+    let title = parent.title(key);
+    parent
+        .take(report, key)
+        .and_then(|entry| Section::open(entry, title, report))
+}
+
+fn put<T>(place: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *place = value;
+    }
+}
+
+fn rest(node: &Node) -> Result<Rest, Flaw> {
+    values::word(node, &RESTS)?.ok_or_else(|| not_yet(node))
+}
+
+fn on_rest_failure(node: &Node) -> Result<OnRestFailure, Flaw> {
+    values::word(node, &ON_REST_FAILURES)?.ok_or_else(|| not_yet(node))
+}
+
+fn not_yet(node: &Node) -> Flaw {
+    Flaw::not_yet(&values::text(node).unwrap_or_default())
+}
+
+fn only_true(node: &Node) -> Result<(), Flaw> {
+    if values::flag(node)? {
+        return Ok(());
+    }
+    Err(Flaw::new("can only be true").hint("leave it out, and say which probe is meant"))
+}
+
+fn url_path(node: &Node) -> Result<String, Flaw> {
+    let path = values::filled(node)?;
+    let legal = |char: char| char.is_ascii_graphic() && char != '#';
+    if path.starts_with('/') && path.chars().all(legal) {
+        return Ok(path);
+    }
+    let flaw = Flaw::new(format!("is not a path: {}", quote(&path)));
+    Err(flaw.hint("a path begins with `/` and has no spaces, such as \"/health\""))
+}
+
+fn title(node: &Node) -> Result<String, Flaw> {
+    let title = values::filled(node)?;
+    if title.chars().count() > TITLE_MAX {
+        return Err(Flaw::new(format!("is longer than {TITLE_MAX} characters")));
+    }
+    Ok(title)
+}
+
+fn refresh(node: &Node) -> Result<Duration, Flaw> {
+    let refresh = values::duration(node)?;
+    if refresh.subsec_nanos() == 0 {
+        return Ok(refresh);
+    }
+    Err(Flaw::new(
+        "must be whole seconds, for that is what browsers understand",
+    ))
+}
+
+fn status(node: &Node) -> Result<u16, Flaw> {
+    let status = values::whole(node, 100..=599)?;
+    let found = STATUSES
+        .into_iter()
+        .find(|known| i64::from(*known) == status);
+    found.ok_or_else(|| Flaw::new(format!("cannot be {status}")).hint("say 503, 202 or 200"))
+}

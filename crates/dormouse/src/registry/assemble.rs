@@ -1,0 +1,182 @@
+//! Lays file and labels together: the file wins, and whoever clashes is told so and hurts nobody
+//! else.
+
+use std::collections::BTreeMap;
+
+use dormouse_core::findings::{Finding, Place};
+use dormouse_core::{EnvironmentName, WorkloadId};
+use dormouse_providers::Target;
+
+use super::{Found, Registry, WorkloadSpec, needs, routes};
+use crate::config::Settings;
+use crate::config::settings::{ComposeService, Draft, Origin};
+use crate::labels;
+
+/// The drafts of one registry, while it is being built.
+pub(super) struct Bench<'a> {
+    pub(super) drafts: BTreeMap<WorkloadId, Draft>,
+    /// The order in which the first to ask for something gets it: the file's order, then ids.
+    pub(super) order: Vec<WorkloadId>,
+    pub(super) claims: BTreeMap<(EnvironmentName, Target), WorkloadId>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) found: &'a Found,
+    pub(super) settings: &'a Settings,
+}
+
+/// Builds the registry of `settings` and of the labels that were `found`.
+pub fn assemble(version: u64, settings: &Settings, found: &Found) -> Registry {
+    let mut bench = Bench {
+        drafts: BTreeMap::new(),
+        order: Vec::new(),
+        claims: BTreeMap::new(),
+        findings: Vec::new(),
+        found,
+        settings,
+    };
+    for draft in &settings.workloads {
+        bench.put_from_file(draft.clone());
+    }
+    bench.put_labelled();
+    let mut needs = needs::resolve(&mut bench);
+    let mut routes = routes::share_out(&mut bench);
+    let workloads = bench
+        .drafts
+        .into_iter()
+        .map(|(id, draft)| {
+            let needs = needs.remove(&id).unwrap_or_default();
+            let routes = routes.remove(&id).unwrap_or_default();
+            let mut policy = draft.treatment.policy;
+            policy.needs = needs;
+            let spec = WorkloadSpec {
+                id: id.clone(),
+                environment: draft.environment,
+                target: draft.target,
+                launch: draft.launch,
+                policy,
+                routes,
+                loading: draft.treatment.loading,
+                held: draft.treatment.held,
+                misconfigured: draft.misconfigured,
+                origin: draft.origin,
+                place: draft.place,
+            };
+            (id, spec)
+        })
+        .collect();
+    Registry {
+        version,
+        gateway: settings.gateway.clone(),
+        environments: settings.environments.clone(),
+        workloads,
+        findings: bench.findings,
+    }
+}
+
+impl Bench<'_> {
+    /// Notes what is wrong with one workload, which cannot be woken from then on.
+    pub(super) fn misconfigure(&mut self, id: &WorkloadId, finding: Finding) {
+        if let Some(draft) = self.drafts.get_mut(id)
+            && draft.misconfigured.is_none()
+        {
+            draft.misconfigured = Some(finding.message.clone());
+        }
+        self.findings.push(finding.about(id.as_str()));
+    }
+
+    /// The service that Compose made the target of `draft` for.
+    pub(super) fn compose_of(&self, draft: &Draft) -> Option<ComposeService> {
+        let labels = self.found.get(&draft.environment)?.get(&draft.target)?;
+        labels::compose_service(labels)
+    }
+
+    fn put_from_file(&mut self, mut draft: Draft) {
+        let id = WorkloadId::new(&draft.environment, &draft.name);
+        let claim = (draft.environment.clone(), draft.target.clone());
+        draft.compose = self.compose_of(&draft);
+        let place = draft.place.clone();
+        self.drafts.insert(id.clone(), draft);
+        self.order.push(id.clone());
+        match self.claims.get(&claim) {
+            None => {
+                self.claims.insert(claim, id);
+            }
+            Some(first) => {
+                let message = format!(
+                    "`{}/{}` is the target of `{first}` already",
+                    claim.0, claim.1
+                );
+                let finding = Finding::error("duplicate-target", message).at(place);
+                self.misconfigure(
+                    &id,
+                    finding.with_hint("a target has one workload; give that one all routes"),
+                );
+            }
+        }
+    }
+
+    fn put_labelled(&mut self) {
+        let (found, settings) = (self.found, self.settings);
+        for (environment, targets) in found {
+            if !settings
+                .environments
+                .get(environment)
+                .is_some_and(|spec| spec.labels)
+            {
+                continue;
+            }
+            for (target, labels) in targets {
+                let labelled = labels::read(environment, target, labels, &settings.defaults);
+                match labelled.draft {
+                    Some(draft) => self.put_labelled_one(draft, labelled.findings),
+                    None => self.findings.extend(labelled.findings),
+                }
+            }
+        }
+        let from_file = settings.workloads.len();
+        self.order[from_file..].sort();
+    }
+
+    /// A thing that the file defines already keeps the file's definition whole.
+    fn put_labelled_one(&mut self, draft: Draft, findings: Vec<Finding>) {
+        let claim = (draft.environment.clone(), draft.target.clone());
+        if let Some(id) = self.claims.get(&claim) {
+            let message = format!(
+                "the labels of {} are ignored, for the file defines `{id}`",
+                draft.target
+            );
+            let finding = Finding::warning("duplicate-workload", message).about(id.as_str());
+            let hint = "remove the labels, or the workload from the file";
+            self.findings.push(finding.at(draft.place).with_hint(hint));
+            return;
+        }
+        self.findings.extend(findings);
+        let id = WorkloadId::new(&draft.environment, &draft.name);
+        if let Some(first) = self.drafts.get(&id) {
+            let finding = name_taken(&id, first, &draft);
+            self.findings.push(finding);
+            return;
+        }
+        self.claims.insert(claim, id.clone());
+        self.order.push(id.clone());
+        self.drafts.insert(id, draft);
+    }
+}
+
+fn name_taken(id: &WorkloadId, first: &Draft, second: &Draft) -> Finding {
+    let place = Place::Label {
+        target: second.target.to_string(),
+        key: "dormouse.name".into(),
+    };
+    let whose = match first.origin {
+        Origin::File => "of a workload in the file",
+        Origin::Labels => "of another container's workload",
+    };
+    let message = format!(
+        "{} is not served: `{id}` is the name {whose} already",
+        second.target
+    );
+    Finding::error("duplicate-workload", message)
+        .at(place)
+        .about(id.as_str())
+        .with_hint("give one of them another dormouse.name")
+}

@@ -1,0 +1,45 @@
+//! Shares the routes out: a pattern leads to one workload, the first that asked for it.
+
+use std::collections::BTreeMap;
+
+use dormouse_core::WorkloadId;
+use dormouse_core::findings::Finding;
+use dormouse_core::routes::Pattern;
+
+use super::RouteSpec;
+use super::assemble::Bench;
+
+/// The routes of each workload.
+pub(super) type Routes = BTreeMap<WorkloadId, Vec<RouteSpec>>;
+
+/// Gives every pattern to the first workload that asks for it; the others go without that one
+/// route. A misconfigured workload asks last, so that it takes nothing from one that works.
+pub(super) fn share_out(bench: &mut Bench<'_>) -> Routes {
+    let broken = |id: &&WorkloadId| bench.drafts[*id].misconfigured.is_some();
+    let (last, first): (Vec<&WorkloadId>, Vec<&WorkloadId>) = bench.order.iter().partition(broken);
+    let mut owners: BTreeMap<&Pattern, &WorkloadId> = BTreeMap::new();
+    let mut routes = Routes::new();
+    let mut findings = Vec::new();
+    for id in first.into_iter().chain(last) {
+        let mut own = Vec::new();
+        for wish in &bench.drafts[id].routes {
+            match owners.get(&wish.spec.pattern) {
+                None => {
+                    owners.insert(&wish.spec.pattern, id);
+                    own.push(wish.spec.clone());
+                }
+                Some(owner) => {
+                    let message = format!("`{}` leads to `{owner}` already", wish.spec.pattern);
+                    let finding = Finding::error("duplicate-route", message)
+                        .at(wish.place.clone())
+                        .about(id.as_str())
+                        .with_hint("a hostname and path leads to one workload");
+                    findings.push(finding);
+                }
+            }
+        }
+        routes.insert(id.clone(), own);
+    }
+    bench.findings.extend(findings);
+    routes
+}
