@@ -93,26 +93,24 @@ fn read_enabled(
     defaults: &Treatment,
 ) -> Labelled {
     let mut report = Report::new(&|_| None);
-    let name = name_of(target, labels, &mut report);
-    let Some(name) = name else {
+    if let Some(finding) = illegal_own_name(target) {
         return Labelled {
             draft: None,
-            findings: report.into_findings(),
+            findings: vec![finding],
         };
-    };
+    }
+    report.turn_to(Some(
+        WorkloadId::new(environment, target.as_str()).to_string(),
+    ));
+    let name = name_of(target, labels, &mut report);
     report.turn_to(Some(WorkloadId::new(environment, &name).to_string()));
     let root = tree_of(target, labels, &mut report);
-    let section = Section::of(
-        &root,
-        &root.spot,
-        Title {
-            name: "dormouse".into(),
-            pattern: String::new(),
-        },
-    );
-    let mut section = section
-        .map_err(|(_, flaw)| flaw)
-        .expect("the root is a table, and bounded");
+    let title = Title {
+        name: "dormouse".into(),
+        pattern: String::new(),
+    };
+    let mut section =
+        Section::of(&root, &root.spot, &title).expect("the root is a table, and bounded");
     let mut treatment = defaults.clone();
     let (routes, needs) = read_keys(&mut section, &mut treatment, &mut report);
     section.close(&mut report);
@@ -167,9 +165,9 @@ fn read_keys(
         .collect();
     let title = section.title("route");
     let table = section.take(report, "route");
-    if let Some(mut table) = table.and_then(|entry| Section::open(entry, title.clone(), report)) {
+    if let Some(mut table) = table.and_then(|entry| Section::open(entry, &title, report)) {
         for entry in table.take_all() {
-            if let Some(section) = Section::open(entry, title.named(&entry.key), report) {
+            if let Some(section) = Section::open(entry, &title.named(&entry.key), report) {
                 read_route(section, scheme, &mut routes, report);
             }
         }
@@ -203,24 +201,21 @@ fn read_route(
     section.close(report);
 }
 
-/// The name by label, or else the target's own. A thing whose own name is not legal cannot be a
-/// workload at all.
-fn name_of(target: &Target, labels: &Labels, report: &mut Report<'_>) -> Option<String> {
-    let own = target.as_str();
-    if values::check_name(own).is_err() {
-        let message = format!(
-            "the name {} is not one that a workload can have",
-            quote(own)
-        );
-        report.add(Finding::error("bad-name", message).at(label_place(target, "dormouse")));
-        return None;
-    }
+/// A thing whose own name is not legal cannot be a workload, whatever its labels say.
+fn illegal_own_name(target: &Target) -> Option<Finding> {
+    let flaw = values::check_name(target.as_str()).err()?;
+    let message = format!("the name {} {}", quote(target.as_str()), flaw.message);
+    Some(Finding::error(flaw.slug, message).at(label_place(target, "dormouse")))
+}
+
+/// The name by label, or else the target's own.
+fn name_of(target: &Target, labels: &Labels, report: &mut Report<'_>) -> String {
     let key = "dormouse.name";
     let Some(name) = labels.get(key) else {
-        return Some(own.to_owned());
+        return target.to_string();
     };
     match values::check_name(name) {
-        Ok(()) => Some(name.clone()),
+        Ok(()) => name.clone(),
         Err(flaw) => {
             let message = format!("`{key}` says {}, which {}", quote(name), flaw.message);
             let finding = Finding::error(flaw.slug, message).at(label_place(target, key));
@@ -228,7 +223,7 @@ fn name_of(target: &Target, labels: &Labels, report: &mut Report<'_>) -> Option<
                 Some(hint) => finding.with_hint(hint),
                 None => finding,
             });
-            Some(own.to_owned())
+            target.to_string()
         }
     }
 }
@@ -438,3 +433,6 @@ fn label_place(target: &Target, key: &str) -> Place {
         key: key.chars().take(KEY_MAX).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,3 +3,4 @@
 pub mod config;
 pub mod labels;
 pub mod registry;
+pub mod reload;

@@ -27,7 +27,7 @@ pub(crate) fn read_all(entry: Option<&Entry>, report: &mut Report<'_>) -> Known 
     let mut known = Known::default();
     let title = Title::new("environment");
     let Some(entry) = entry else { return known };
-    let Some(mut section) = Section::open(entry, title.clone(), report) else {
+    let Some(mut section) = Section::open(entry, &title, report) else {
         return known;
     };
     for entry in section.take_all() {
@@ -36,7 +36,7 @@ pub(crate) fn read_all(entry: Option<&Entry>, report: &mut Report<'_>) -> Known 
             section.flaw(report, entry, flaw.at(&entry.spot));
             continue;
         }
-        let opened = Section::open(entry, title.named(&entry.key), report);
+        let opened = Section::open(entry, &title.named(&entry.key), report);
         let name = EnvironmentName::new(&entry.key);
         if let Some(spec) = opened.and_then(|section| read(name.clone(), section, report)) {
             known.specs.insert(name, spec);
@@ -119,7 +119,7 @@ fn read_docker(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Doc
     let tls_entry = section.take(report, "tls");
     let title = section.title("tls");
     let tls = tls_entry
-        .and_then(|entry| Section::open(entry, title, report))
+        .and_then(|entry| Section::open(entry, &title, report))
         .map(|tls| read_tls(tls, report));
     let token = section.read(report, "token", |node| secret::secret(node, env));
     let network = section.read(report, "network", values::filled);

@@ -40,7 +40,7 @@ impl Gateway {
 pub(crate) fn read(entry: Option<&Entry>, report: &mut Report<'_>) -> Gateway {
     let mut gateway = Gateway::standard(report.env);
     let Some(entry) = entry else { return gateway };
-    let Some(mut section) = Section::open(entry, Title::new("gateway"), report) else {
+    let Some(mut section) = Section::open(entry, &Title::new("gateway"), report) else {
         return gateway;
     };
     if let Some(http) = section.read_list(report, "http", address::listen) {

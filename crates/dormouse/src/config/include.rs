@@ -110,7 +110,7 @@ fn included(
     folders: &mut Vec<PathBuf>,
     report: &mut Report<'_>,
 ) -> Vec<PathBuf> {
-    report.ask("include".into());
+    report.ask("include".into(), true);
     let mut paths = Vec::new();
     let mut complain = |flaw| report.add(flaw_finding("include", &entry.node.spot, flaw));
     match values::items(&entry.node) {

@@ -5,6 +5,7 @@
 //! reference of every key.
 
 mod address;
+pub mod check;
 mod defaults;
 mod environment;
 mod gateway;
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dormouse_core::findings::Finding;
+use dormouse_core::findings::{Finding, Place};
 
 use report::{EnvLookup, Report};
 
@@ -63,12 +64,50 @@ pub(crate) fn load_with(path: &Path, env: EnvLookup<'_>) -> Loaded {
     let read = include::read_all(path, &mut report);
     let settings = settings::read(read.entries, &mut report);
     let settings = (report.error_count() == 0).then_some(settings);
+    let mut findings = without_echoes(report.into_findings(), &read.sources);
+    findings.sort_by_key(|finding| order_of(finding, &read.files));
     Loaded {
         settings,
-        findings: report.into_findings(),
+        findings,
         sources: read.sources,
         files: read.files,
         folders: read.folders,
+    }
+}
+
+/// What follows an error of syntax may only be its echo: a table that was never closed swallows
+/// what comes after it. Only what stands on a line before such an error in its file, and can be
+/// judged without the rest, is told beside it.
+fn without_echoes(mut findings: Vec<Finding>, sources: &Sources) -> Vec<Finding> {
+    let mut broken: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    for finding in findings.iter().filter(|finding| finding.slug == "syntax") {
+        if let Some(Place::File { path, span }) = &finding.place {
+            let before = sources.get(path).and_then(|text| text.get(..span.start));
+            let line_start = before.and_then(|text| text.rfind('\n')).unwrap_or(0);
+            let first = broken.entry(path.clone()).or_insert(line_start);
+            *first = line_start.min(*first);
+        }
+    }
+    if broken.is_empty() {
+        return findings;
+    }
+    findings.retain(|finding| match (finding.slug, &finding.place) {
+        ("syntax" | "unreadable-file", _) => true,
+        ("unknown-key" | "bad-value" | "not-yet", Some(Place::File { path, span })) => {
+            broken.get(path).is_none_or(|first| span.start < *first)
+        }
+        _ => false,
+    });
+    findings
+}
+
+/// Findings are told file by file, from the top down; what stands nowhere comes first.
+fn order_of(finding: &Finding, files: &[PathBuf]) -> Option<(usize, usize)> {
+    match &finding.place {
+        Some(Place::File { path, span }) => {
+            Some((files.iter().position(|file| file == path)?, span.start))
+        }
+        Some(Place::Label { .. }) | None => None,
     }
 }
 

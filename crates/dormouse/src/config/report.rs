@@ -1,6 +1,6 @@
 //! Collects findings while something is read, and suggests what a misspelt word may have meant.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use dormouse_core::findings::Finding;
@@ -23,7 +23,7 @@ pub(crate) struct Report<'a> {
     findings: Vec<Finding>,
     unlisted: usize,
     workload: Option<String>,
-    asked: BTreeSet<String>,
+    asked: BTreeMap<String, bool>,
 }
 
 /// What is wrong with one value.
@@ -44,7 +44,7 @@ impl<'a> Report<'a> {
             findings: Vec::new(),
             unlisted: 0,
             workload: None,
-            asked: BTreeSet::new(),
+            asked: BTreeMap::new(),
         }
     }
 
@@ -64,14 +64,14 @@ impl<'a> Report<'a> {
         self.findings.push(finding);
     }
 
-    /// Notes that `path` is a key that is understood.
-    pub(crate) fn ask(&mut self, path: String) {
-        self.asked.insert(path);
+    /// Notes that `path` is a key that is understood, and whether it was there.
+    pub(crate) fn ask(&mut self, path: String, there: bool) {
+        *self.asked.entry(path).or_default() |= there;
     }
 
-    /// Every key that was asked for, with `*` where a name stands.
+    /// Every key that was asked for, with `*` where a name stands, and whether it was there.
     #[cfg(test)]
-    pub(crate) fn asked(&self) -> &BTreeSet<String> {
+    pub(crate) fn asked(&self) -> &BTreeMap<String, bool> {
         &self.asked
     }
 

@@ -18,38 +18,37 @@ pub(crate) struct Section<'t> {
     entries: &'t [Entry],
     taken: Vec<bool>,
     known: Vec<&'static str>,
+    later: Vec<&'static str>,
 }
 
 impl<'t> Section<'t> {
     /// Opens the table that `entry` holds.
-    pub(crate) fn open(entry: &'t Entry, title: Title, report: &mut Report<'_>) -> Option<Self> {
-        match Self::of(&entry.node, &entry.spot, title) {
-            Ok(section) => Some(section),
-            Err((title, flaw)) => {
-                report.add(flaw_finding(&title.name, &entry.node.spot, flaw));
-                None
-            }
-        }
+    pub(crate) fn open(entry: &'t Entry, title: &Title, report: &mut Report<'_>) -> Option<Self> {
+        let section = Self::of(&entry.node, &entry.spot, title);
+        section
+            .map_err(|flaw| report.add(flaw_finding(&title.name, &entry.node.spot, flaw)))
+            .ok()
     }
 
     /// Opens a table that stands in a list or at the top.
-    pub(crate) fn of(node: &'t Node, spot: &Spot, title: Title) -> Result<Self, (Title, Flaw)> {
+    pub(crate) fn of(node: &'t Node, spot: &Spot, title: &Title) -> Result<Self, Flaw> {
         let Value::Table(entries) = &node.value else {
-            let flaw = Flaw::new(format!("must be a table, and is {}", node.value.kind()));
-            return Err((title, flaw));
+            return Err(Flaw::new(format!(
+                "must be a table, and is {}",
+                node.value.kind()
+            )));
         };
         if entries.len() > ENTRIES_MAX {
-            return Err((title, Flaw::new("has too many entries")));
+            return Err(Flaw::new("has too many entries"));
         }
-        let taken = vec![false; entries.len()];
-        let Title { name, pattern } = title;
         Ok(Self {
-            name,
-            pattern,
+            name: title.name.clone(),
+            pattern: title.pattern.clone(),
             spot: spot.clone(),
             entries,
-            taken,
+            taken: vec![false; entries.len()],
             known: Vec::new(),
+            later: Vec::new(),
         })
     }
 
@@ -63,9 +62,10 @@ impl<'t> Section<'t> {
 
     /// The entry `key`, which counts as understood from now on.
     pub(crate) fn take(&mut self, report: &mut Report<'_>, key: &'static str) -> Option<&'t Entry> {
-        report.ask(join(&self.pattern, key));
+        let at = self.entries.iter().position(|entry| entry.key == key);
+        report.ask(join(&self.pattern, key), at.is_some());
         self.known.push(key);
-        let at = self.entries.iter().position(|entry| entry.key == key)?;
+        let at = at?;
         self.taken[at] = true;
         Some(&self.entries[at])
     }
@@ -83,6 +83,11 @@ impl<'t> Section<'t> {
     /// Whether the key is there, right or wrong.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.peek(key).is_some()
+    }
+
+    /// Whether every key of the table was asked for.
+    pub(crate) fn is_understood(&self) -> bool {
+        self.taken.iter().all(|taken| *taken)
     }
 
     /// Every entry, for a table whose keys are names.
@@ -143,7 +148,7 @@ impl<'t> Section<'t> {
     /// Answers keys of the contract that this version does not serve, instead of ignoring them.
     pub(crate) fn not_yet(&mut self, report: &mut Report<'_>, keys: &[&'static str]) {
         for &key in keys {
-            self.known.push(key);
+            self.later.push(key);
             let Some(at) = self.entries.iter().position(|entry| entry.key == key) else {
                 continue;
             };
@@ -186,7 +191,7 @@ impl<'t> Section<'t> {
     }
 
     fn unknown(&self, entry: &Entry) -> Finding {
-        let nearest = nearest(&entry.key, self.known.iter().copied());
+        let nearest = nearest(&entry.key, self.known.iter().chain(&self.later).copied());
         let (message, slug) = match &entry.spot {
             Spot::File { .. } if self.name.is_empty() => {
                 (format!("unknown key {}", quote(&entry.key)), "unknown-key")

@@ -193,8 +193,7 @@ pub(crate) fn read(entries: Vec<Entry>, report: &mut Report<'_>) -> Settings {
         value: Value::Table(entries),
         spot: spot.clone(),
     };
-    let mut section = Section::of(&root, &spot, Title::new(""))
-        .map_err(|(_, flaw)| flaw)
+    let mut section = Section::of(&root, &spot, &Title::new(""))
         .expect("the root is a table, and files are bounded");
     section.take_include(report);
     let gateway = gateway::read(section.take(report, "gateway"), report);

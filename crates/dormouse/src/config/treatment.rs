@@ -17,19 +17,18 @@ const READY_STATUS: std::ops::RangeInclusive<u16> = 200..=399;
 /// The longest heading of a loading page.
 const TITLE_MAX: usize = 200;
 
-/// Words of the contract that this version does not serve are `None`.
-const RESTS: [Word<Option<Rest>>; 4] = [
-    ("stop", Some(Rest::Stop)),
-    ("pause", Some(Rest::Pause)),
-    ("kill", Some(Rest::Kill)),
-    ("snapshot", None),
+const RESTS: [Word<Rest>; 3] = [
+    ("stop", Rest::Stop),
+    ("pause", Rest::Pause),
+    ("kill", Rest::Kill),
 ];
 
-const ON_REST_FAILURES: [Word<Option<OnRestFailure>>; 3] = [
-    ("keep", Some(OnRestFailure::Keep)),
-    ("kill", Some(OnRestFailure::Kill)),
-    ("destroy", None),
-];
+const LATER_RESTS: [&str; 1] = ["snapshot"];
+
+const ON_REST_FAILURES: [Word<OnRestFailure>; 2] =
+    [("keep", OnRestFailure::Keep), ("kill", OnRestFailure::Kill)];
+
+const LATER_ON_REST_FAILURES: [&str; 1] = ["destroy"];
 
 const ADOPTS: [Word<Adopt>; 2] = [("keep", Adopt::Keep), ("rest", Adopt::Rest)];
 
@@ -41,7 +40,7 @@ const STATUSES: [u16; 3] = [503, 202, 200];
 pub(crate) fn read_defaults(entry: Option<&Entry>, report: &mut Report<'_>) -> Treatment {
     let mut treatment = Treatment::default();
     let title = Title::new("defaults");
-    if let Some(mut section) = entry.and_then(|entry| Section::open(entry, title, report)) {
+    if let Some(mut section) = entry.and_then(|entry| Section::open(entry, &title, report)) {
         read(&mut section, &mut treatment, report);
         section.close(report);
     }
@@ -95,7 +94,8 @@ fn read_ready(parent: &mut Section<'_>, report: &mut Report<'_>) -> Option<Readi
     let engine = section.read(report, "engine", only_true);
     let kinds = ["http", "tcp", "engine", "grpc"];
     let said = kinds.iter().filter(|kind| section.has(kind)).count();
-    if said != 1 {
+    // A key that is not known is most likely the one that is missing.
+    if said > 1 || (said == 0 && section.is_understood()) {
         let flaw = Flaw::new("must say exactly one of http, tcp, engine and grpc");
         section.complain(report, flaw.hint("such as ready = { http = \"/health\" }"));
     }
@@ -159,7 +159,7 @@ fn open<'t>(
     let title = parent.title(key);
     parent
         .take(report, key)
-        .and_then(|entry| Section::open(entry, title, report))
+        .and_then(|entry| Section::open(entry, &title, report))
 }
 
 fn put<T>(place: &mut T, value: Option<T>) {
@@ -169,15 +169,11 @@ fn put<T>(place: &mut T, value: Option<T>) {
 }
 
 fn rest(node: &Node) -> Result<Rest, Flaw> {
-    values::word(node, &RESTS)?.ok_or_else(|| not_yet(node))
+    values::word_or_later(node, &RESTS, &LATER_RESTS)
 }
 
 fn on_rest_failure(node: &Node) -> Result<OnRestFailure, Flaw> {
-    values::word(node, &ON_REST_FAILURES)?.ok_or_else(|| not_yet(node))
-}
-
-fn not_yet(node: &Node) -> Flaw {
-    Flaw::not_yet(&values::text(node).unwrap_or_default())
+    values::word_or_later(node, &ON_REST_FAILURES, &LATER_ON_REST_FAILURES)
 }
 
 fn only_true(node: &Node) -> Result<(), Flaw> {

@@ -116,6 +116,18 @@ pub(crate) fn word<T: Copy>(node: &Node, words: &[Word<T>]) -> Result<T, Flaw> {
     })
 }
 
+/// One of `words`, or one of `later`, which are of the contract and not served by this version.
+pub(crate) fn word_or_later<T: Copy>(
+    node: &Node,
+    words: &[Word<T>],
+    later: &[&str],
+) -> Result<T, Flaw> {
+    match plain(node) {
+        Ok(given) if later.contains(&given) => Err(Flaw::not_yet(given)),
+        Ok(_) | Err(_) => word(node, words),
+    }
+}
+
 /// A duration above zero: `90s`, `1h30m`, `500ms`.
 pub(crate) fn duration(node: &Node) -> Result<Duration, Flaw> {
     let text = duration_text(node, "say \"30s\"")?;

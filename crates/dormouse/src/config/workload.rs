@@ -2,27 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use dormouse_core::EnvironmentName;
 use dormouse_core::policy::Until;
 use dormouse_core::routes::Pattern;
+use dormouse_core::{EnvironmentName, WorkloadId};
 use dormouse_providers::{LaunchSpec, Target};
 use dormouse_proxy::Scheme;
 
 use super::environment::{Known, PROCESS};
 use super::report::{Flaw, Report, nearest, quote};
 use super::section::{Section, Title};
-use super::settings::{Draft, EnvironmentKind, NeedWish, Origin, RouteWish, Treatment, Wanted};
+use super::settings::{
+    Draft, EnvironmentKind, EnvironmentSpec, NeedWish, Origin, RouteWish, Treatment, Wanted,
+};
 use super::treatment;
 use super::tree::{Entry, Node, Value};
 use super::values::{self, Word};
 use crate::registry::RouteSpec;
 
-/// `https` is of the contract, and not served by this version.
-const SCHEMES: [Word<Option<Scheme>>; 3] = [
-    ("http", Some(Scheme::Http)),
-    ("h2c", Some(Scheme::H2c)),
-    ("https", None),
-];
+const SCHEMES: [Word<Scheme>; 2] = [("http", Scheme::Http), ("h2c", Scheme::H2c)];
+
+const LATER_SCHEMES: [&str; 1] = ["https"];
 
 const UNTILS: [Word<Until>; 3] = [
     ("started", Until::Started),
@@ -47,7 +46,7 @@ pub(crate) fn read_all(
     let Some(entry) = entry else {
         return Vec::new();
     };
-    let Some(mut section) = Section::open(entry, title.clone(), report) else {
+    let Some(mut section) = Section::open(entry, &title, report) else {
         return Vec::new();
     };
     let mut drafts = Vec::new();
@@ -57,7 +56,7 @@ pub(crate) fn read_all(
             continue;
         }
         report.turn_to(Some(entry.key.clone()));
-        if let Some(section) = Section::open(entry, title.named(&entry.key), report) {
+        if let Some(section) = Section::open(entry, &title.named(&entry.key), report) {
             drafts.extend(read(entry, section, defaults, known, report));
         }
         report.turn_to(None);
@@ -110,10 +109,15 @@ fn read(
     known: &Known,
     report: &mut Report<'_>,
 ) -> Option<Draft> {
+    let (port, scheme) = read_end(&mut section, report);
+    let home = read_home(&entry.key, &mut section, port, known, report);
+    if let Some(home) = &home {
+        let id = WorkloadId::new(&home.environment, &entry.key);
+        report.turn_to(Some(id.to_string()));
+    }
     let mut treatment = defaults.clone();
     treatment::read(&mut section, &mut treatment, report);
     let hosts = read_hosts(&mut section, "hosts", report);
-    let (port, scheme) = read_end(&mut section, report);
     let scheme = scheme.unwrap_or_default();
     let mut routes: Vec<RouteWish> = hosts
         .into_iter()
@@ -128,7 +132,6 @@ fn read(
         .collect();
     read_routes(&mut section, scheme, &mut routes, report);
     let needs = read_needs(&mut section, report);
-    let home = read_home(&entry.key, &mut section, port, known, report);
     section.not_yet(report, &["tcp", "udp"]);
     section.close(report);
     let Home {
@@ -172,9 +175,9 @@ fn read_routes(
         return;
     };
     for item in items {
-        match Section::of(item, &item.spot, title.clone()) {
+        match Section::of(item, &item.spot, &title) {
             Ok(section) => read_route(section, scheme, routes, report),
-            Err((_, flaw)) => section.flaw(report, entry, flaw.at(&item.spot)),
+            Err(flaw) => section.flaw(report, entry, flaw.at(&item.spot)),
         }
     }
 }
@@ -257,7 +260,10 @@ fn containers_home(
             Some((environment, target)) => (environment.to_owned(), target.to_owned()),
             None => {
                 let flaw = Flaw::new("does not name its environment");
-                let first = known.names.first().map_or("local", String::as_str);
+                let docker =
+                    |spec: &&EnvironmentSpec| matches!(spec.kind, EnvironmentKind::Docker(_));
+                let first = known.specs.values().find(docker);
+                let first = first.map_or("local", |spec| spec.name.as_str());
                 section.flaw(report, entry, flaw.hint(format!("say \"{first}/{text}\"")));
                 return None;
             }
@@ -394,8 +400,7 @@ fn env_vars(node: &Node) -> Result<BTreeMap<String, String>, Flaw> {
 }
 
 fn scheme(node: &Node) -> Result<Scheme, Flaw> {
-    let scheme = values::word(node, &SCHEMES)?;
-    scheme.ok_or_else(|| Flaw::not_yet(&values::text(node).unwrap_or_default()))
+    values::word_or_later(node, &SCHEMES, &LATER_SCHEMES)
 }
 
 fn pattern(node: &Node) -> Result<Pattern, Flaw> {
