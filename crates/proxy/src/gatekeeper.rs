@@ -20,6 +20,12 @@ pub trait Gatekeeper: Send + Sync + 'static {
     /// Asks for admission. A shut gate begins the wake at once, whether or not the wait is polled.
     fn open(&self, key: &Self::Key, kind: LeaseKind) -> Admission<Self::Lease, Self::Wait>;
 
+    /// Whether a wait's request began the wake, rather than joined one; absent where the
+    /// gatekeeper does not know, and the first in the waiting room is taken to have begun it.
+    fn began(&self, _wait: &Self::Wait) -> Option<bool> {
+        None
+    }
+
     /// Asks for admission only where the gate is open already; neither wakes nor counts as use.
     fn peek(&self, key: &Self::Key) -> Option<Arc<Upstream>>;
 

@@ -1,6 +1,9 @@
 //! What the data plane has to know about the place a route leads to.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::counters::SiteCounters;
 
 /// The end of a route: one port of one workload, and how its visitors are treated.
 #[derive(Clone, Debug)]
@@ -17,6 +20,8 @@ pub struct Site<K> {
     pub loading: Loading,
     /// The bounds of the waiting room.
     pub held: Held,
+    /// What is counted about it; shared by all routes to one workload, and kept over reloads.
+    pub counters: Arc<SiteCounters>,
 }
 
 /// How an upstream is spoken to.
@@ -69,6 +74,10 @@ impl Default for Loading {
 
 impl Default for Held {
     fn default() -> Self {
-        Self { requests: 1000, bytes: 8 << 20, per_client: 64 }
+        Self {
+            requests: 10_000,
+            bytes: 8 << 20,
+            per_client: 10_000,
+        }
     }
 }

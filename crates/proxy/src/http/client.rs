@@ -1,0 +1,253 @@
+//! One client connection as everybody around it shares it: its socket, and what is known of it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use http::HeaderValue;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::framing::{Framing, Violation};
+
+/// What the socket, the requests and the connection's own task tell each other.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// The peer's address.
+    pub(crate) peer: SocketAddr,
+    /// The peer's address as forwarded headers say it; made once a connection.
+    pub(crate) peer_value: HeaderValue,
+    /// Whether the peer's forwarded headers are believed.
+    pub(crate) trusted: bool,
+    /// Owns what outlives the connection's HTTP: upgraded connections and unfinished uploads.
+    pub(crate) tasks: TaskTracker,
+    /// When those tasks must end.
+    pub(crate) over: CancellationToken,
+    requests_open: AtomicUsize,
+    requests_begun: AtomicU64,
+    /// A head has begun to arrive, and its request has not begun.
+    head_pending: AtomicBool,
+    /// Nothing that was written waits to be sent.
+    flushed: AtomicBool,
+    /// A held request wants to know whether the client has left.
+    asks_left: AtomicBool,
+    left: AtomicBool,
+    /// The number of the first request whose head is wrong; zero for none.
+    wrong_head: AtomicU64,
+}
+
+/// The socket of a client, with the bytes that were read to tell HTTP/1 and HTTP/2 apart.
+#[derive(Debug)]
+pub(crate) struct ClientSocket {
+    pub(crate) stream: TcpStream,
+    client: Arc<Client>,
+    begun: Vec<u8>,
+    /// HTTP/1 only.
+    framing: Option<Framing>,
+}
+
+/// Counts a request as open until it is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenRequest {
+    client: Arc<Client>,
+    /// The first request of a connection is 1.
+    number: u64,
+}
+
+impl Client {
+    pub(crate) fn new(
+        peer: SocketAddr,
+        trusted: bool,
+        tasks: TaskTracker,
+        over: CancellationToken,
+    ) -> Self {
+        let peer_value = HeaderValue::try_from(peer.ip().to_canonical().to_string())
+            .expect("an address is made of visible characters");
+        Self {
+            peer,
+            peer_value,
+            trusted,
+            tasks,
+            over,
+            requests_open: AtomicUsize::new(0),
+            requests_begun: AtomicU64::new(0),
+            head_pending: AtomicBool::new(false),
+            flushed: AtomicBool::new(true),
+            asks_left: AtomicBool::new(false),
+            left: AtomicBool::new(false),
+            wrong_head: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn begin(self: &Arc<Self>) -> OpenRequest {
+        self.head_pending.store(false, Ordering::Relaxed);
+        self.requests_open.fetch_add(1, Ordering::Relaxed);
+        let number = self.requests_begun.fetch_add(1, Ordering::Relaxed) + 1;
+        OpenRequest {
+            client: Arc::clone(self),
+            number,
+        }
+    }
+
+    pub(crate) fn requests_begun(&self) -> u64 {
+        self.requests_begun.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.requests_open.load(Ordering::Relaxed) == 0
+    }
+
+    pub(crate) fn is_head_pending(&self) -> bool {
+        self.head_pending.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.flushed.load(Ordering::Relaxed)
+    }
+
+    /// Asks the socket to look whether the client has left; see [`Client::has_left`].
+    pub(crate) fn ask_left(&self) {
+        self.asks_left.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, violation: Violation) -> io::Result<()> {
+        match violation {
+            // hyper may need more bytes before it can hand the request over to be refused.
+            Violation::Head(number) => self.wrong_head.store(number, Ordering::Relaxed),
+            Violation::Chunk => return Err(io::ErrorKind::InvalidData.into()),
+        }
+        Ok(())
+    }
+}
+
+impl OpenRequest {
+    pub(crate) fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    /// Whether the framing of this request's head is wrong.
+    pub(crate) fn is_wrong(&self) -> bool {
+        self.client.wrong_head.load(Ordering::Relaxed) == self.number
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.client.requests_open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl ClientSocket {
+    pub(crate) fn http1(stream: TcpStream, client: Arc<Client>, begun: Vec<u8>) -> Self {
+        let mut framing = Framing::default();
+        if let Err(violation) = framing.read(&begun) {
+            // Fewer bytes than a chunk's framing needs.
+            client.note(violation).ok();
+        }
+        Self {
+            stream,
+            client,
+            begun,
+            framing: Some(framing),
+        }
+    }
+
+    pub(crate) fn http2(stream: TcpStream, client: Arc<Client>, begun: Vec<u8>) -> Self {
+        Self {
+            stream,
+            client,
+            begun,
+            framing: None,
+        }
+    }
+
+    /// The bare connection, once it is not HTTP any more.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    /// Whether the peer has closed its half, seen without reading: unread bytes do not hide it.
+    fn is_closed_by_peer(&self) -> bool {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        match pin!(self.stream.ready(Interest::READABLE)).poll(&mut context) {
+            Poll::Ready(Ok(ready)) => ready.is_read_closed(),
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        }
+    }
+}
+
+impl AsyncRead for ClientSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.begun.is_empty() {
+            let amount = self.begun.len().min(buffer.remaining());
+            buffer.put_slice(&self.begun[..amount]);
+            self.begun.drain(..amount);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let this = &mut *self;
+        let arrived = &buffer.filled()[before..];
+        if let (Some(framing), false) = (&mut this.framing, arrived.is_empty()) {
+            if this.client.is_idle() {
+                this.client.head_pending.store(true, Ordering::Relaxed);
+            }
+            if let Err(violation) = framing.read(arrived) {
+                this.client.note(violation)?;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ClientSocket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.client.flushed.store(false, Ordering::Relaxed);
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.client.flushed.store(false, Ordering::Relaxed);
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// hyper flushes when it has nothing left to write, and each time it is polled.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.client.flushed.store(true, Ordering::Relaxed);
+        if self.client.asks_left.swap(false, Ordering::Relaxed) && self.is_closed_by_peer() {
+            self.client.left.store(true, Ordering::Relaxed);
+            context.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

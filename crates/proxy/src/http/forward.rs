@@ -1,0 +1,254 @@
+//! Sends a request to its upstream and takes the head of the answer; sends again only what the
+//! upstream cannot have acted on, or may be sent twice.
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::timeout;
+
+use super::body::{Fate, Kind, LeaseHold, RequestBody};
+use super::client::Client;
+use super::headers::prepare_answer;
+use super::upgrade;
+use crate::counters::count_one;
+use crate::gatekeeper::Upstream;
+use crate::pool::{Connection1, Exchange1, Failed, Home, Key, Pool, Unreachable, exchange1};
+use crate::rescue::Refusal;
+
+/// Where a request goes, and what keeps it awake.
+pub(crate) struct Target {
+    key: Key,
+    upstream: Arc<Upstream>,
+    lease: LeaseHold,
+    http2: bool,
+}
+
+/// What became of a request.
+pub(crate) enum Outcome {
+    Answer(Response<Kind>),
+    /// There is no connection to the upstream, and nothing was sent.
+    Unreached(Request<RequestBody>, Unreachable),
+    Refused(Refusal),
+}
+
+/// Requests that are sent once more on a connection that nobody has used before.
+const RESENDS_MAX: usize = 2;
+
+impl Target {
+    /// `None` where the upstream has no such port.
+    pub(crate) fn new(
+        upstream: Arc<Upstream>,
+        port: Option<u16>,
+        lease: LeaseHold,
+        http2: bool,
+    ) -> Option<Self> {
+        let address = upstream.address(port)?;
+        let key = Key {
+            epoch: upstream.epoch,
+            address,
+        };
+        Some(Self {
+            key,
+            upstream,
+            lease,
+            http2,
+        })
+    }
+}
+
+/// Sends a request.
+pub(crate) async fn forward(
+    pool: &Arc<Pool>,
+    client: &Arc<Client>,
+    mut request: Request<RequestBody>,
+    target: Target,
+    on_upgrade: &mut Option<OnUpgrade>,
+) -> Outcome {
+    request.body_mut().hold(&target.lease);
+    if target.http2 {
+        Box::pin(forward2(pool, request, target)).await
+    } else {
+        forward1(pool, client, request, target, on_upgrade).await
+    }
+}
+
+async fn forward1(
+    pool: &Arc<Pool>,
+    client: &Arc<Client>,
+    mut request: Request<RequestBody>,
+    target: Target,
+    on_upgrade: &mut Option<OnUpgrade>,
+) -> Outcome {
+    let upload = request.body().fate();
+    let repeatable = upload.is_none() && is_repeatable(request.method());
+    let mut resends = 0;
+    loop {
+        let connection = connection1(pool, &target, repeatable, resends > 0).await;
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(error) => return Outcome::Unreached(request, error),
+        };
+        let used = connection.is_used();
+        let spare = (used && repeatable).then(|| copy(&request));
+        let exchange = exchange1(connection, request);
+        let failed = match timeout(pool.settings().answer_timeout, exchange).await {
+            Ok(Ok((response, connection))) => {
+                let taken = Taken {
+                    response,
+                    connection,
+                    upload,
+                };
+                return answer1(pool, client, taken, target, on_upgrade).await;
+            }
+            Ok(Err(failed)) => failed,
+            Err(_) => return Outcome::Refused(Refusal::AnswerTimeout),
+        };
+        // The others of this upstream are most probably as stale as this one.
+        pool.retire_idle(target.key);
+        resends += 1;
+        request = match (failed, spare) {
+            (Failed::Unsent(unsent), _) if resends <= RESENDS_MAX => unsent,
+            (Failed::Sent(_), Some(spare)) if resends <= RESENDS_MAX => spare,
+            (Failed::Unsent(_), _) => {
+                return Outcome::Refused(Refusal::Unreachable(
+                    std::io::ErrorKind::ConnectionReset.into(),
+                ));
+            }
+            (Failed::Sent(error), _) => return Outcome::Refused(lost(error, upload.as_deref())),
+        };
+        count_one(&pool.counters().upstream_retries);
+    }
+}
+
+/// A connection that may carry the request.
+async fn connection1(
+    pool: &Pool,
+    target: &Target,
+    repeatable: bool,
+    anew: bool,
+) -> Result<Box<Connection1>, Unreachable> {
+    if anew {
+        return pool.new_connection1(target.key).await;
+    }
+    let connection = pool.connection1(target.key, &target.upstream).await?;
+    if repeatable || connection.is_fresh() {
+        return Ok(connection);
+    }
+    pool.new_connection1(target.key).await
+}
+
+/// An answer as it came from an HTTP/1.1 upstream.
+struct Taken {
+    response: Response<Incoming>,
+    connection: Option<Box<Connection1>>,
+    upload: Option<Arc<Fate>>,
+}
+
+async fn answer1(
+    pool: &Arc<Pool>,
+    client: &Arc<Client>,
+    taken: Taken,
+    target: Target,
+    on_upgrade: &mut Option<OnUpgrade>,
+) -> Outcome {
+    let Taken {
+        response,
+        connection,
+        upload,
+    } = taken;
+    let (mut parts, incoming) = response.into_parts();
+    parts.version = http::Version::HTTP_11;
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        let (Some(connection), Some(on_upgrade)) = (connection, on_upgrade.take()) else {
+            return Outcome::Refused(Refusal::UnaskedUpgrade);
+        };
+        let counters = pool.counters_shared();
+        let relayed = upgrade::begin(
+            client,
+            &mut parts,
+            connection,
+            on_upgrade,
+            (target.lease, counters),
+        );
+        return match relayed.await {
+            Ok(()) => Outcome::Answer(Response::from_parts(parts, Kind::Whole(Default::default()))),
+            Err(error) => Outcome::Refused(Refusal::Closed(error)),
+        };
+    }
+    prepare_answer(&mut parts.headers);
+    let home = Home {
+        pool: Arc::clone(pool),
+        key: target.key,
+        upstream: target.upstream,
+    };
+    let exchange = Exchange1::new(incoming, connection, upload, home, target.lease);
+    Outcome::Answer(Response::from_parts(
+        parts,
+        Kind::Exchange1(Box::new(exchange)),
+    ))
+}
+
+async fn forward2(pool: &Pool, mut request: Request<RequestBody>, target: Target) -> Outcome {
+    let upload = request.body().fate();
+    let mut resends = 0;
+    loop {
+        let slot = match pool.slot2(target.key, &target.upstream).await {
+            Ok(slot) => slot,
+            Err(error) => return Outcome::Unreached(request, error),
+        };
+        let exchange = slot.exchange(request, Arc::clone(&target.lease));
+        request = match timeout(pool.settings().answer_timeout, exchange).await {
+            Ok(Ok(response)) => {
+                let (mut parts, stream) = response.into_parts();
+                parts.version = http::Version::HTTP_11;
+                prepare_answer(&mut parts.headers);
+                let body = Kind::Stream2(Box::new(stream));
+                return Outcome::Answer(Response::from_parts(parts, body));
+            }
+            Ok(Err(Failed::Unsent(unsent))) if resends < RESENDS_MAX => unsent,
+            Ok(Err(Failed::Unsent(_))) => {
+                let reset = std::io::ErrorKind::ConnectionReset;
+                return Outcome::Refused(Refusal::Unreachable(reset.into()));
+            }
+            Ok(Err(Failed::Sent(error))) => {
+                return Outcome::Refused(lost(error, upload.as_deref()));
+            }
+            Err(_) => return Outcome::Refused(Refusal::AnswerTimeout),
+        };
+        resends += 1;
+        count_one(&pool.counters().upstream_retries);
+    }
+}
+
+/// Whose fault it is that there is no answer.
+fn lost(error: hyper::Error, upload: Option<&Fate>) -> Refusal {
+    if upload.is_some_and(Fate::is_broken) {
+        Refusal::BodyBroken
+    } else {
+        Refusal::Closed(error)
+    }
+}
+
+/// Whether a request without a body may reach the workload twice (RFC 9110, section 9.2.2).
+fn is_repeatable(method: &Method) -> bool {
+    [
+        Method::GET,
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::PUT,
+        Method::DELETE,
+        Method::TRACE,
+    ]
+    .contains(method)
+}
+
+fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::default());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}

@@ -1,0 +1,12 @@
+//! HTTP: client connections, requests on them, and what becomes of each.
+
+pub(crate) mod body;
+pub(crate) mod client;
+pub(crate) mod connection;
+mod forward;
+mod framing;
+pub(crate) mod headers;
+mod hold;
+mod serve;
+pub(crate) mod strict;
+mod upgrade;

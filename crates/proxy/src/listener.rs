@@ -1,0 +1,107 @@
+//! Accepts client connections, bounds their number, and ends them in an orderly way.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use crate::counters::{Gauge, count_one};
+use crate::gatekeeper::Gatekeeper;
+use crate::http::client::Client;
+use crate::http::connection;
+use crate::proxy::Shared;
+
+/// How the connections of a listener learn that they should end.
+#[derive(Clone, Debug)]
+pub(crate) struct Ending {
+    /// Finish what is open, begin nothing new.
+    pub(crate) draining: CancellationToken,
+    /// The time to finish is over.
+    pub(crate) over: CancellationToken,
+}
+
+/// How long to wait after an accept that failed for want of something.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// Accepts until `shutdown`, then drains.
+pub(crate) async fn serve<G: Gatekeeper>(
+    shared: &Arc<Shared<G>>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    let ending = Ending {
+        draining: shutdown.clone(),
+        over: CancellationToken::new(),
+    };
+    let _over = ending.over.clone().drop_guard();
+    let tasks = TaskTracker::new();
+    info!(%address, "Listen for HTTP");
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = accept_all(shared, &listener, &tasks, &ending) => {}
+        () = shared.pool.maintain() => {}
+    }
+    drop(listener);
+    tasks.close();
+    if timeout(shared.settings.drain, tasks.wait()).await.is_err() {
+        warn!(%address, connections = tasks.len(), "Cut connections that did not end in time");
+        ending.over.cancel();
+        tasks.wait().await;
+    }
+    Ok(())
+}
+
+async fn accept_all<G: Gatekeeper>(
+    shared: &Arc<Shared<G>>,
+    listener: &TcpListener,
+    tasks: &TaskTracker,
+    ending: &Ending,
+) {
+    let room = Arc::new(Semaphore::new(shared.settings.connections_max));
+    loop {
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let trusted = shared.settings.trusts(peer.ip());
+                let client = Client::new(peer, trusted, tasks.clone(), ending.over.clone());
+                let task = run(
+                    Arc::clone(shared),
+                    stream,
+                    Arc::new(client),
+                    ending.clone(),
+                    place,
+                );
+                tasks.spawn(task);
+            }
+            Err(error) => {
+                debug!(%error, "Could not accept a connection");
+                sleep(ACCEPT_RETRY_DELAY).await;
+            }
+        }
+    }
+}
+
+async fn run<G: Gatekeeper>(
+    shared: Arc<Shared<G>>,
+    stream: TcpStream,
+    client: Arc<Client>,
+    ending: Ending,
+    _place: OwnedSemaphorePermit,
+) {
+    count_one(&shared.counters.connections_accepted);
+    let _open = Gauge::raise(&shared.counters.connections_open);
+    stream.set_nodelay(true).ok();
+    tokio::select! {
+        () = ending.over.cancelled() => {}
+        () = connection::serve(&shared, stream, &client, &ending.draining) => {}
+    }
+}

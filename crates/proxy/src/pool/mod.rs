@@ -1,0 +1,171 @@
+//! Connections to upstreams: kept for one start of one workload, dropped at its rest.
+//!
+//! A key is an upstream's epoch and address, so that no connection outlives the start it was made
+//! to. HTTP/1.1 connections are driven inside the task of the request that uses them; HTTP/2 ones
+//! have a task of their own.
+
+mod connect;
+mod http1;
+mod http2;
+mod socket;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+use crate::counters::Counters;
+use crate::gatekeeper::Upstream;
+use crate::settings::{IDLE_UPSTREAM_MAX, ProxySettings, SWEEP_EVERY};
+
+pub(crate) use connect::Unreachable;
+pub(crate) use http1::{Connection1, Exchange1, Failed, Home, UpgradedUpstream, exchange1};
+pub(crate) use http2::{Stream2, Tracked};
+
+/// One start of one workload, at one of its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) epoch: u64,
+    pub(crate) address: SocketAddr,
+}
+
+/// All connections to upstreams.
+pub(crate) struct Pool {
+    idle: Box<[Mutex<HashMap<Key, Idle>>]>,
+    multiplexed: Mutex<HashMap<Key, Arc<http2::Group>>>,
+    connecting: Mutex<HashMap<Key, Arc<connect::Queue>>>,
+    settings: Arc<ProxySettings>,
+    counters: Arc<Counters>,
+    /// Owns what must go on without a client: HTTP/2 connections, and uploads whose answer came
+    /// before their end.
+    tasks: TaskTracker,
+}
+
+/// The idle HTTP/1.1 connections of one key.
+struct Idle {
+    upstream: Weak<Upstream>,
+    #[expect(
+        clippy::vec_box,
+        reason = "they move between here and requests, and are large"
+    )]
+    connections: Vec<Box<Connection1>>,
+}
+
+impl Pool {
+    pub(crate) fn new(settings: Arc<ProxySettings>, counters: Arc<Counters>) -> Self {
+        let shards = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            idle: (0..shards).map(|_| Mutex::default()).collect(),
+            multiplexed: Mutex::default(),
+            connecting: Mutex::default(),
+            settings,
+            counters,
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// A connection that was used before, the most recent one first.
+    pub(crate) fn take_idle(&self, key: Key) -> Option<Box<Connection1>> {
+        let own = own_shard(self.idle.len());
+        (0..self.idle.len())
+            .map(|step| &self.idle[(own + step) % self.idle.len()])
+            .find_map(|shard| lock(shard).get_mut(&key)?.connections.pop())
+    }
+
+    /// Keeps a connection for the next request, where its upstream may still get one.
+    pub(crate) fn put_idle(
+        &self,
+        key: Key,
+        upstream: &Arc<Upstream>,
+        mut connection: Box<Connection1>,
+    ) {
+        if Arc::strong_count(upstream) == 1 {
+            return;
+        }
+        connection.idle_since = Instant::now();
+        let mut shard = lock(&self.idle[own_shard(self.idle.len())]);
+        let idle = shard.entry(key).or_insert_with(|| Idle {
+            upstream: Arc::downgrade(upstream),
+            connections: Vec::new(),
+        });
+        if idle.connections.len() < IDLE_UPSTREAM_MAX {
+            idle.connections.push(connection);
+        }
+    }
+
+    /// Drops every idle connection of one start of a workload.
+    pub(crate) fn retire(&self, epoch: u64) {
+        for shard in &self.idle {
+            lock(shard).retain(|key, _| key.epoch != epoch);
+        }
+        lock(&self.multiplexed).retain(|key, _| key.epoch != epoch);
+        lock(&self.connecting).retain(|key, _| key.epoch != epoch);
+    }
+
+    /// Drops the idle HTTP/1.1 connections of a key, because one of them turned out to be closed.
+    pub(crate) fn retire_idle(&self, key: Key) {
+        for shard in &self.idle {
+            lock(shard).remove(&key);
+        }
+    }
+
+    /// Drops, until it is dropped itself, what is idle for too long or whose upstream is gone.
+    pub(crate) async fn maintain(&self) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            self.sweep();
+        }
+    }
+
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    pub(crate) fn settings(&self) -> &ProxySettings {
+        &self.settings
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn counters_shared(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    fn sweep(&self) {
+        let timeout = self.settings.idle_upstream_timeout;
+        for shard in &self.idle {
+            lock(shard).retain(|_, idle| {
+                idle.connections
+                    .retain(|connection| connection.idle_since.elapsed() < timeout);
+                idle.upstream.strong_count() > 0 && !idle.connections.is_empty()
+            });
+        }
+        lock(&self.multiplexed).retain(|_, group| group.is_worth_keeping(timeout));
+        lock(&self.connecting).retain(|_, queue| Arc::strong_count(queue) > 1);
+    }
+
+    /// Spawns from where no runtime may be entered, such as a drop.
+    fn spawn_on(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, runtime);
+    }
+}
+
+/// A poisoned pool only holds connections; they are as good as before.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Each worker thread has a shard of its own, so that they do not wait for each other.
+fn own_shard(shards: usize) -> usize {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    OWN.with(|own| own % shards)
+}

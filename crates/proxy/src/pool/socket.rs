@@ -1,0 +1,85 @@
+//! The socket of an upstream connection, which can be asked whether the upstream has closed it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A socket whose next read can be made to ask the kernel itself. The runtime may not have heard
+/// yet that the other end has closed, and a request must not be written to such a connection.
+#[derive(Debug)]
+pub(crate) struct UpstreamSocket {
+    pub(crate) stream: TcpStream,
+    asks: Arc<AtomicBool>,
+}
+
+impl UpstreamSocket {
+    pub(crate) fn new(stream: TcpStream, asks: Arc<AtomicBool>) -> Self {
+        Self { stream, asks }
+    }
+
+    fn is_over(&self) -> bool {
+        let mut byte = [0; 1];
+        match rustix::net::recv(
+            &self.stream,
+            &mut byte,
+            RecvFlags::PEEK | RecvFlags::DONTWAIT,
+        ) {
+            Ok((_, 0)) => true,
+            // Bytes that nobody asked for; hyper refuses them when it reads them.
+            Ok(_) => false,
+            Err(error) => error != rustix::io::Errno::AGAIN,
+        }
+    }
+}
+
+impl AsyncRead for UpstreamSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.asks.load(Ordering::Relaxed) {
+            self.asks.store(false, Ordering::Relaxed);
+            if self.is_over() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for UpstreamSocket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
