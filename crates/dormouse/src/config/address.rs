@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use dormouse_providers::ProviderError;
+use dormouse_providers::docker::{DockerEndpoint, TlsOptions};
 use ipnet::IpNet;
 
 use super::report::{Flaw, quote};
@@ -21,34 +23,9 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
-/// Where a Docker-compatible engine answers.
+/// Where a Docker-compatible engine answers: a text that its provider takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DockerAddress {
-    /// A unix socket.
-    Unix(PathBuf),
-    /// Cleartext HTTP.
-    Http(Authority),
-    /// HTTP over TLS.
-    Https(Authority),
-    /// `docker system dial-stdio` over ssh.
-    Ssh {
-        /// The login name; ssh's own default when absent.
-        user: Option<String>,
-        /// A name or an address, as ssh takes it.
-        host: String,
-        /// The port; ssh's own default when absent.
-        port: Option<u16>,
-    },
-}
-
-/// The host and port of a URL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Authority {
-    /// A name, or an address without brackets.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-}
+pub struct DockerAddress(String);
 
 impl Listen {
     /// Whether only this machine can reach it.
@@ -71,31 +48,24 @@ impl fmt::Display for Listen {
     }
 }
 
-impl fmt::Display for Authority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
+impl DockerAddress {
+    /// The engine behind a unix socket.
+    pub(crate) fn unix(path: &str) -> Self {
+        Self(format!("unix://{path}"))
+    }
+
+    /// Why TLS cannot be spoken to it.
+    pub(crate) fn tls_misfit(&self) -> Option<ProviderError> {
+        let endpoint = DockerEndpoint::parse(&self.0);
+        endpoint
+            .and_then(|endpoint| endpoint.with_tls(TlsOptions::default()))
+            .err()
     }
 }
 
 impl fmt::Display for DockerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::Http(authority) => write!(f, "http://{authority}"),
-            Self::Https(authority) => write!(f, "https://{authority}"),
-            Self::Ssh { user, host, port } => {
-                f.write_str("ssh://")?;
-                if let Some(user) = user {
-                    write!(f, "{user}@")?;
-                }
-                f.write_str(host)?;
-                port.map_or(Ok(()), |port| write!(f, ":{port}"))
-            }
-        }
+        f.write_str(&self.0)
     }
 }
 
@@ -139,97 +109,19 @@ pub(crate) fn network(node: &Node) -> Result<IpNet, Flaw> {
         })
 }
 
-/// `unix:///var/run/docker.sock`, `http://host:2375`, `https://host:2376`, `ssh://user@host`.
+/// The address of an engine, in the words of its provider.
 pub(crate) fn docker(node: &Node) -> Result<DockerAddress, Flaw> {
     let text = values::filled(node)?;
-    let Some((scheme, rest)) = text.split_once("://") else {
-        if text.starts_with('/') {
-            return Ok(DockerAddress::Unix(PathBuf::from(text)));
-        }
-        return Err(not_docker(&text));
-    };
-    match scheme {
-        "unix" if Path::new(rest).is_absolute() => Ok(DockerAddress::Unix(PathBuf::from(rest))),
-        "unix" => Err(Flaw::new("needs the absolute path of a socket")
-            .hint("say \"unix:///var/run/docker.sock\", with three slashes")),
-        "http" | "tcp" => authority(&text, rest).map(DockerAddress::Http),
-        "https" => authority(&text, rest).map(DockerAddress::Https),
-        "ssh" => ssh(&text, rest),
-        _ => Err(not_docker(&text)),
+    match DockerEndpoint::parse(&text) {
+        Ok(_) => Ok(DockerAddress(text)),
+        Err(error) => Err(Flaw::new(format!("is wrong: {error}")).hint(
+            "say \"unix:///var/run/docker.sock\", \"http://host:2375\", \"https://host:2376\" or \
+             \"ssh://user@host\"",
+        )),
     }
-}
-
-fn authority(text: &str, rest: &str) -> Result<Authority, Flaw> {
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    if rest.contains(['/', '?', '#', '@']) {
-        return Err(Flaw::new(format!(
-            "must be only a host and a port: {}",
-            quote(text)
-        )));
-    }
-    let (host, port) = split_port(rest);
-    if !is_host(host) {
-        return Err(Flaw::new(format!("has no legal host: {}", quote(text))));
-    }
-    let port = port
-        .and_then(parse_port)
-        .filter(|port| *port > 0)
-        .ok_or_else(|| {
-            Flaw::new(format!("has no port: {}", quote(text)))
-                .hint("add it; engines usually listen on 2375, and on 2376 with TLS")
-        })?;
-    Ok(Authority {
-        host: host.to_owned(),
-        port,
-    })
-}
-
-fn ssh(text: &str, rest: &str) -> Result<DockerAddress, Flaw> {
-    let not_one = || {
-        let flaw = Flaw::new(format!("is not an ssh address: {}", quote(text)));
-        flaw.hint("say \"ssh://host\" or \"ssh://user@host:22\"")
-    };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let (user, rest) = rest
-        .split_once('@')
-        .map_or((None, rest), |(user, rest)| (Some(user), rest));
-    let (host, port) = split_port(rest);
-    let port = port
-        .map(|port| parse_port(port).ok_or_else(not_one))
-        .transpose()?;
-    // A host or user that begins with a hyphen would be an option to ssh.
-    let legal_user = user.is_none_or(|user| is_host(user) && !user.starts_with('-'));
-    if !is_host(host) || host.starts_with('-') || !legal_user {
-        return Err(not_one());
-    }
-    Ok(DockerAddress::Ssh {
-        user: user.map(str::to_owned),
-        host: host.to_owned(),
-        port,
-    })
-}
-
-fn split_port(text: &str) -> (&str, Option<&str>) {
-    if let Some((host, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return (host, rest.strip_prefix(':'));
-    }
-    text.split_once(':')
-        .map_or((text, None), |(host, port)| (host, Some(port)))
 }
 
 fn parse_port(text: &str) -> Option<u16> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
-}
-
-fn is_host(text: &str) -> bool {
-    let legal = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.' | ':');
-    !text.is_empty() && text.len() <= 255 && text.chars().all(legal)
-}
-
-fn not_docker(text: &str) -> Flaw {
-    Flaw::new(format!("is not the address of an engine: {}", quote(text))).hint(
-        "say \"unix:///var/run/docker.sock\", \"http://host:2375\", \"https://host:2376\" or \
-         \"ssh://user@host\"",
-    )
 }

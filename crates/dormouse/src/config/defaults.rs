@@ -41,7 +41,7 @@ impl Settings {
         if engine {
             let name = EnvironmentName::new("local");
             let kind = EnvironmentKind::Docker(DockerSpec {
-                address: DockerAddress::Unix(DOCKER_SOCKET.into()),
+                address: DockerAddress::unix(DOCKER_SOCKET),
                 tls: None,
                 token: None,
                 network: None,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dormouse_core::EnvironmentName;
 
-use super::address::{self, DockerAddress};
+use super::address;
 use super::report::{Flaw, Report};
 use super::secret;
 use super::section::{Section, Title};
@@ -123,17 +123,16 @@ fn read_docker(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Doc
         .map(|tls| read_tls(tls, report));
     let token = section.read(report, "token", |node| secret::secret(node, env));
     let network = section.read(report, "network", values::filled);
-    if let (Some(entry), Some(address)) = (tls_entry, &address)
-        && !matches!(address, DockerAddress::Https(_))
-    {
-        let flaw = Flaw::new(format!("has no effect on {address}"));
+    let address = address?;
+    if let (Some(entry), Some(misfit)) = (tls_entry, address.tls_misfit()) {
+        let flaw = Flaw::new(format!("has no meaning here: {misfit}"));
         section.flaw(
             report,
             entry,
             flaw.hint("TLS is spoken to https:// addresses"),
         );
     }
-    address.map(|address| DockerSpec {
+    Some(DockerSpec {
         address,
         tls,
         token,

@@ -27,7 +27,7 @@ use dormouse_core::findings::{Finding, Place};
 
 use report::{EnvLookup, Report};
 
-pub use address::{Authority, DockerAddress, Listen};
+pub use address::{DockerAddress, Listen};
 pub use defaults::{DEFAULT_FILE, locate};
 pub use secret::Secret;
 pub use settings::{

@@ -94,7 +94,7 @@ pub enum EnvironmentKind {
 pub struct DockerSpec {
     /// Where it answers.
     pub address: DockerAddress,
-    /// How TLS is spoken; absent for what is not TLS, and for TLS with this machine's roots.
+    /// How TLS is spoken, where it is with more than this machine's roots.
     pub tls: Option<TlsSpec>,
     /// Sent as `X-Hawser-Token`.
     pub token: Option<Secret>,

@@ -230,7 +230,7 @@ fn every_finding_is_told_at_once_and_at_its_place() {
              [environment.d]\nlabels = true\n\
              [environment.e]\nprocess = true\ndocker = \"unix:///x\"\n\
              [environment.f]\nprocess = true\nlabels = true\n\
-             [environment.g]\ndocker = \"http://h:1\"\ntls = { cert = \"none.pem\" }\n\
+             [environment.g]\ndocker = \"unix:///x\"\ntls = { cert = \"none.pem\" }\n\
              [environment.\"h/h\"]\ndocker = \"gopher://h:1\"\n",
         ),
         (
