@@ -1,5 +1,6 @@
 //! What the tests of the house stand on: engines that speak the real API and misbehave on demand,
 //! one conformance suite for every provider, and the tools around them.
 
+pub mod conformance;
 pub mod engine;
 pub mod images;

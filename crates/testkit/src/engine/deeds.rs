@@ -34,16 +34,27 @@ pub(super) fn create(shared: &Shared, spec: ContainerSpec) -> Result<String, Ref
     Ok(world.insert(spec))
 }
 
+/// Looks first and locks afterwards, as the engine does: of several starts at once, more than one
+/// may be told that it was the one.
 pub(super) async fn start(shared: Arc<Shared>, reference: String) -> Deed {
     let (id, turn) = shared.turn_of(&reference)?;
-    let _turn = turn.acquire_owned().await;
+    let first_look = turn.acquire().await;
+    let settled = shared
+        .world()
+        .find(&id)
+        .and_then(|it| start_is_settled(&shared, it));
+    drop(first_look);
+    if let Some(answer) = settled {
+        return answer;
+    }
+    let _turn = turn.acquire().await;
     let (delay, refusal) = {
-        let mut world = shared.world();
-        let container = world
-            .find_mut(&id)
-            .ok_or_else(|| Refusal::absent(&reference))?;
-        if let Some(answer) = start_is_settled(&shared, container) {
-            return answer;
+        let world = shared.world();
+        let container = world.find(&id).ok_or_else(|| Refusal::absent(&reference))?;
+        match start_is_settled(&shared, container) {
+            Some(Ok(_)) => return Ok(Done::Now),
+            Some(Err(refusal)) => return Err(refusal),
+            None => {}
         }
         (
             container.spec.behaviour.start_delay,

@@ -82,7 +82,7 @@ pub(super) fn summary(shared: &Shared, container: &Container, now_ns: u64) -> Va
         "Ports": listed_ports(container),
         "Labels": spec.labels,
         "State": status_word(shared, container, now_ns),
-        "Status": status_sentence(container),
+        "Status": status_sentence(container, now_ns),
         "HostConfig": {"NetworkMode": spec.network_mode},
         "NetworkSettings": {"Networks": networks(container)},
         "Mounts": [],
@@ -316,7 +316,10 @@ fn retries_max(spec: &ContainerSpec) -> u32 {
     }
 }
 
-fn status_sentence(container: &Container) -> String {
+fn status_sentence(container: &Container, now_ns: u64) -> String {
+    let since = |moment: Option<u64>| age(now_ns.saturating_sub(moment.unwrap_or(now_ns)));
+    let up = since(container.started_ns);
+    let ago = since(container.finished_ns);
     let health = match (container.spec.health.is_some(), container.health.verdict) {
         (false, _) => "",
         (true, Verdict::Starting) => " (health: starting)",
@@ -325,16 +328,27 @@ fn status_sentence(container: &Container) -> String {
     };
     match container.status {
         Status::Created => "Created".to_owned(),
-        Status::Running => format!("Up Less than a second{health}"),
-        Status::Paused => "Up Less than a second (Paused)".to_owned(),
+        Status::Running => format!("Up {up}{health}"),
+        Status::Paused => format!("Up {up} (Paused)"),
         Status::Restarting => {
-            format!(
-                "Restarting ({}) Less than a second ago",
-                container.exit_code
-            )
+            format!("Restarting ({}) {ago} ago", container.exit_code)
         }
         Status::Removing => "Removal In Progress".to_owned(),
-        Status::Exited => format!("Exited ({}) Less than a second ago", container.exit_code),
+        Status::Exited => format!("Exited ({}) {ago} ago", container.exit_code),
         Status::Dead => "Dead".to_owned(),
+    }
+}
+
+/// A length of time in the engine's words.
+fn age(nanos: u64) -> String {
+    let seconds = nanos / 1_000_000_000;
+    match (seconds, seconds / 60, seconds / 3600) {
+        (0, _, _) => "Less than a second".to_owned(),
+        (1, _, _) => "1 second".to_owned(),
+        (seconds @ ..60, _, _) => format!("{seconds} seconds"),
+        (_, 1, _) => "About a minute".to_owned(),
+        (_, minutes @ ..60, _) => format!("{minutes} minutes"),
+        (_, _, 1) => "About an hour".to_owned(),
+        (_, _, hours) => format!("{hours} hours"),
     }
 }
