@@ -4,40 +4,30 @@
 //! Whatever a label says, only the workload of its own container is affected, and where that
 //! workload is reached never comes from a label.
 
+mod compose;
+#[cfg(test)]
+mod tests;
+mod tree;
+
 use std::collections::BTreeMap;
 
 use dormouse_core::findings::{Finding, Place};
-use dormouse_core::policy::Until;
 use dormouse_core::{EnvironmentName, WorkloadId};
 use dormouse_providers::Target;
 
-use crate::config::report::{Flaw, Report, is_unprintable, nearest, quote};
+use crate::config::report::{Report, nearest, quote};
 use crate::config::section::{Section, Title};
-use crate::config::settings::{
-    ComposeService, Draft, NeedWish, Origin, RouteWish, Treatment, Wanted,
-};
-use crate::config::tree::{Entry, Node, Spot, Value};
-use crate::config::{treatment, values, workload};
+use crate::config::settings::{Draft, NeedWish, Origin, RouteWish, Treatment};
+use crate::config::{routes, treatment, values, workload};
 use crate::registry::RouteSpec;
+
+pub(crate) use compose::compose_service;
 
 /// The labels of one thing at a runtime.
 pub type Labels = BTreeMap<String, String>;
 
 /// What all labels of ours begin with.
 const PREFIX: &str = "dormouse.";
-
-/// Labels of ours that one container may have.
-const LABELS_MAX: usize = 256;
-
-/// Bytes of a label's key.
-const KEY_MAX: usize = 256;
-
-/// Bytes of a label's text.
-const TEXT_MAX: usize = 8 * 1024;
-
-const COMPOSE_PROJECT: &str = "com.docker.compose.project";
-const COMPOSE_SERVICE: &str = "com.docker.compose.service";
-const COMPOSE_DEPENDS_ON: &str = "com.docker.compose.depends_on";
 
 /// What the labels of one container say.
 #[derive(Clone, Debug, Default)]
@@ -72,20 +62,6 @@ pub(crate) fn read(
     }
 }
 
-/// The Compose service that the labels name.
-pub(crate) fn compose_service(labels: &Labels) -> Option<ComposeService> {
-    let name = |key| {
-        labels
-            .get(key)
-            .filter(|name| values::check_name(name).is_ok())
-            .cloned()
-    };
-    Some(ComposeService {
-        project: name(COMPOSE_PROJECT)?,
-        service: name(COMPOSE_SERVICE)?,
-    })
-}
-
 fn read_enabled(
     environment: &EnvironmentName,
     target: &Target,
@@ -104,7 +80,7 @@ fn read_enabled(
     ));
     let name = name_of(target, labels, &mut report);
     report.turn_to(Some(WorkloadId::new(environment, &name).to_string()));
-    let root = tree_of(target, labels, &mut report);
+    let root = tree::tree_of(target, labels, &mut report);
     let title = Title {
         name: "dormouse".into(),
         pattern: String::new(),
@@ -117,7 +93,7 @@ fn read_enabled(
     let compose = compose_service(labels);
     let mut needs = needs;
     if compose.is_some() {
-        needs.extend(depends_on(target, labels, &mut report));
+        needs.extend(compose::depends_on(target, labels, &mut report));
     }
     let findings = report.into_findings();
     let draft = Draft {
@@ -148,9 +124,9 @@ fn read_keys(
     // The name was read before everything else.
     section.take(report, "name");
     treatment::read(section, treatment, report);
-    let mut hosts = workload::read_hosts(section, "host", report);
-    hosts.extend(workload::read_hosts(section, "hosts", report));
-    let (port, scheme) = workload::read_end(section, report);
+    let mut hosts = routes::read_hosts(section, "host", report);
+    hosts.extend(routes::read_hosts(section, "hosts", report));
+    let (port, scheme) = routes::read_end(section, report);
     let scheme = scheme.unwrap_or_default();
     let mut routes: Vec<RouteWish> = hosts
         .into_iter()
@@ -168,37 +144,14 @@ fn read_keys(
     if let Some(mut table) = table.and_then(|entry| Section::open(entry, &title, report)) {
         for entry in table.take_all() {
             if let Some(section) = Section::open(entry, &title.named(&entry.key), report) {
-                read_route(section, scheme, &mut routes, report);
+                routes::read_route(section, scheme, &mut routes, report);
             }
         }
     }
     let needs = workload::read_needs(section, report);
     section.not_yet(report, &["tcp", "udp"]);
-    treatment.policy.ports = workload::ports_of(port, &routes);
+    treatment.policy.ports = routes::ports_of(port, &routes);
     (routes, needs)
-}
-
-fn read_route(
-    mut section: Section<'_>,
-    scheme: dormouse_proxy::Scheme,
-    routes: &mut Vec<RouteWish>,
-    report: &mut Report<'_>,
-) {
-    let hosts = workload::read_hosts(&mut section, "host", report);
-    let (port, own_scheme) = workload::read_end(&mut section, report);
-    if !section.has("host") {
-        section.complain(report, Flaw::new("has no `host`").slug("missing-key"));
-    }
-    let scheme = own_scheme.unwrap_or(scheme);
-    routes.extend(hosts.into_iter().map(|(pattern, place)| RouteWish {
-        spec: RouteSpec {
-            pattern,
-            port,
-            scheme,
-        },
-        place,
-    }));
-    section.close(report);
 }
 
 /// A thing whose own name is not legal cannot be a workload, whatever its labels say.
@@ -226,162 +179,6 @@ fn name_of(target: &Target, labels: &Labels, report: &mut Report<'_>) -> String 
             target.to_string()
         }
     }
-}
-
-/// The labels of ours as a tree, each dot a level. Labels that are not fit to be read are left out
-/// and reported.
-fn tree_of(target: &Target, labels: &Labels, report: &mut Report<'_>) -> Node {
-    let label_of = |key: &str| Spot::Label {
-        target: target.as_str().into(),
-        key: key.into(),
-    };
-    let mut root = Vec::new();
-    for (count, (key, text)) in ours(labels).enumerate() {
-        let spot = label_of(&key.chars().take(KEY_MAX).collect::<String>());
-        let outcome = if count == LABELS_MAX {
-            Err(format!("more than {LABELS_MAX} labels"))
-        } else {
-            fit(key, text).and_then(|()| graft(&mut root, key, text, &spot))
-        };
-        if let Err(message) = outcome {
-            report.add(Finding::error("bad-label", message).at(spot.place()));
-        }
-        if count == LABELS_MAX {
-            break;
-        }
-    }
-    Node {
-        value: Value::Table(root),
-        spot: label_of("dormouse"),
-    }
-}
-
-fn fit(key: &str, text: &str) -> Result<(), String> {
-    if key.len() > KEY_MAX {
-        return Err(format!(
-            "the label {} is longer than {KEY_MAX} bytes",
-            quote(key)
-        ));
-    }
-    if text.len() > TEXT_MAX {
-        return Err(format!(
-            "the text of {} is longer than {TEXT_MAX} bytes",
-            quote(key)
-        ));
-    }
-    if key.chars().any(is_unprintable) {
-        return Err(format!("the label {} has a control character", quote(key)));
-    }
-    if text.chars().any(is_unprintable) {
-        return Err(format!(
-            "the text of {} has a control character",
-            quote(key)
-        ));
-    }
-    Ok(())
-}
-
-fn graft(root: &mut Vec<Entry>, key: &str, text: &str, spot: &Spot) -> Result<(), String> {
-    let path = key.strip_prefix(PREFIX).unwrap_or(key);
-    let parts: Vec<&str> = path.split('.').collect();
-    let Some((last, folders)) = parts.split_last() else {
-        return Ok(());
-    };
-    // No key of ours is deeper than `route.NAME.host`.
-    if parts.iter().any(|part| part.is_empty()) || parts.len() > 3 {
-        return Err(format!("unknown label {}", quote(key)));
-    }
-    let mut table = root;
-    for folder in folders {
-        table = subtable(table, folder, spot).ok_or_else(|| clash(key))?;
-    }
-    if table.iter().any(|entry| entry.key == *last) {
-        return Err(clash(key));
-    }
-    let node = Node {
-        value: Value::Flat(text.to_owned()),
-        spot: spot.clone(),
-    };
-    table.push(Entry {
-        key: (*last).to_owned(),
-        spot: spot.clone(),
-        node,
-    });
-    Ok(())
-}
-
-fn subtable<'t>(table: &'t mut Vec<Entry>, key: &str, spot: &Spot) -> Option<&'t mut Vec<Entry>> {
-    let at = table
-        .iter()
-        .position(|entry| entry.key == key)
-        .unwrap_or_else(|| {
-            let node = Node {
-                value: Value::Table(Vec::new()),
-                spot: spot.clone(),
-            };
-            table.push(Entry {
-                key: key.to_owned(),
-                spot: spot.clone(),
-                node,
-            });
-            table.len() - 1
-        });
-    match &mut table[at].node.value {
-        Value::Table(entries) => Some(entries),
-        Value::Text(_)
-        | Value::Whole(_)
-        | Value::Flag(_)
-        | Value::List(_)
-        | Value::Flat(_)
-        | Value::Other(_) => None,
-    }
-}
-
-fn clash(key: &str) -> String {
-    format!("{} clashes with a label that is a part of it", quote(key))
-}
-
-/// Reads Compose's own `db:service_healthy:false,cache:service_started:true`.
-fn depends_on(target: &Target, labels: &Labels, report: &mut Report<'_>) -> Vec<NeedWish> {
-    let Some(text) = labels.get(COMPOSE_DEPENDS_ON) else {
-        return Vec::new();
-    };
-    let place = label_place(target, COMPOSE_DEPENDS_ON);
-    if text.len() > TEXT_MAX {
-        let message = format!("{} is too long to be read", quote(COMPOSE_DEPENDS_ON));
-        report.add(Finding::warning("ignored-need", message).at(place));
-        return Vec::new();
-    }
-    let mut needs = Vec::new();
-    for item in text
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-    {
-        let mut parts = item.split(':');
-        let service = parts.next().unwrap_or_default();
-        let until = match parts.next() {
-            Some("service_started") => Some(Until::Started),
-            Some("service_healthy") | None => Some(Until::Ready),
-            Some("service_completed_successfully") => Some(Until::Completed),
-            Some(_) => None,
-        };
-        match until.filter(|_| values::check_name(service).is_ok()) {
-            Some(until) => {
-                let on = Wanted::Service(service.to_owned());
-                needs.push(NeedWish {
-                    on,
-                    until,
-                    place: place.clone(),
-                });
-            }
-            None => {
-                let message = format!("{} of `depends_on` is not understood", quote(item));
-                report.add(Finding::warning("ignored-need", message).at(place.clone()));
-            }
-        }
-    }
-    needs
 }
 
 fn ours(labels: &Labels) -> impl Iterator<Item = (&str, &str)> {
@@ -430,9 +227,6 @@ fn verdict(findings: &[Finding]) -> Option<String> {
 fn label_place(target: &Target, key: &str) -> Place {
     Place::Label {
         target: target.to_string(),
-        key: key.chars().take(KEY_MAX).collect(),
+        key: key.chars().take(tree::KEY_MAX).collect(),
     }
 }
-
-#[cfg(test)]
-mod tests;

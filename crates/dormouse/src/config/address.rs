@@ -125,3 +125,61 @@ fn parse_port(text: &str) -> Option<u16> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tree::{Spot, Value};
+    use super::*;
+
+    fn node(text: &str) -> Node {
+        let spot = Spot::File {
+            path: std::path::Path::new("t.toml").into(),
+            span: 0..0,
+        };
+        Node {
+            value: Value::Text(text.into()),
+            spot,
+        }
+    }
+
+    #[test]
+    fn addresses_to_bind_show_as_they_were_written() {
+        for text in [":8080", "127.0.0.1:9900", "[::1]:80", "0.0.0.0:0"] {
+            assert_eq!(listen(&node(text)).unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            ":",
+            "8080",
+            ":99999",
+            "localhost:80",
+            ":+80",
+            "/run/x.sock",
+            "::1:80",
+        ] {
+            assert!(listen(&node(text)).is_err(), "{text}");
+        }
+        let sockets = ["/run/d.sock", "unix:///run/d.sock"].map(|t| listen_or_unix(&node(t)));
+        assert!(
+            sockets
+                .iter()
+                .all(|l| *l == Ok(Listen::Unix("/run/d.sock".into())))
+        );
+    }
+
+    #[test]
+    fn only_loopback_and_unix_sockets_are_local() {
+        let local = |text: &str| listen_or_unix(&node(text)).unwrap().is_local();
+        assert!(local("127.9.9.9:1") && local("[::1]:1") && local("/x"));
+        assert!(!local(":1") && !local("0.0.0.0:1") && !local("[::]:1") && !local("10.0.0.1:1"));
+    }
+
+    #[test]
+    fn a_network_may_be_one_address() {
+        let read = |text: &str| network(&node(text)).map(|network| network.to_string()).ok();
+        assert_eq!(read("10.1.2.3/8").as_deref(), Some("10.0.0.0/8"));
+        assert_eq!(read("10.1.2.3").as_deref(), Some("10.1.2.3/32"));
+        assert_eq!(read("fd00::/8").as_deref(), Some("fd00::/8"));
+        assert_eq!(read("10.0.0.0/33"), None);
+    }
+}

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::{self, Listen};
+use super::quantities;
 use super::report::{EnvLookup, Flaw, Report};
 use super::secret;
 use super::section::{Section, Title};
@@ -59,7 +60,7 @@ pub(crate) fn read(entry: Option<&Entry>, report: &mut Report<'_>) -> Gateway {
     if let Some(proxies) = section.read_list(report, "trusted_proxies", address::network) {
         gateway.trusted_proxies = proxies;
     }
-    if let Some(drain) = section.read(report, "drain", values::duration_or_zero) {
+    if let Some(drain) = section.read(report, "drain", quantities::duration_or_zero) {
         gateway.drain = drain;
     }
     section.not_yet(report, &["https"]);

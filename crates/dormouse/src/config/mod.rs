@@ -9,8 +9,11 @@ pub mod check;
 mod defaults;
 mod environment;
 mod gateway;
+mod home;
 mod include;
+mod quantities;
 pub(crate) mod report;
+pub(crate) mod routes;
 mod secret;
 pub(crate) mod section;
 pub(crate) mod settings;
@@ -25,6 +28,7 @@ use std::sync::Arc;
 
 use dormouse_core::findings::{Finding, Place};
 
+use crate::registry::{Found, assemble};
 use report::{EnvLookup, Report};
 
 pub use address::{DockerAddress, Listen};
@@ -63,8 +67,12 @@ pub(crate) fn load_with(path: &Path, env: EnvLookup<'_>) -> Loaded {
     let mut report = Report::new(env);
     let read = include::read_all(path, &mut report);
     let settings = settings::read(read.entries, &mut report);
-    let settings = (report.error_count() == 0).then_some(settings);
+    let good = report.error_count() == 0;
     let mut findings = without_echoes(report.into_findings(), &read.sources);
+    if !good && findings.iter().all(|finding| finding.slug != "syntax") {
+        findings.extend(clashes(&settings));
+    }
+    let settings = good.then_some(settings);
     findings.sort_by_key(|finding| order_of(finding, &read.files));
     Loaded {
         settings,
@@ -73,6 +81,15 @@ pub(crate) fn load_with(path: &Path, env: EnvLookup<'_>) -> Loaded {
         files: read.files,
         folders: read.folders,
     }
+}
+
+/// How the workloads of a file that has errors clash. What they need is left out, for it may be
+/// what could not be read.
+fn clashes(settings: &Settings) -> impl Iterator<Item = Finding> {
+    let findings = assemble(0, settings, &Found::new()).findings;
+    findings
+        .into_iter()
+        .filter(|finding| finding.slug != "unknown-need")
 }
 
 /// What follows an error of syntax may only be its echo: a table that was never closed swallows

@@ -96,9 +96,13 @@ fn from_file(node: &Node) -> Result<Secret, Flaw> {
 fn read_bounded(path: &PathBuf) -> std::io::Result<String> {
     use std::io::Read as _;
     let mut text = String::new();
-    std::fs::File::open(path)?
-        .take(SECRET_MAX)
-        .read_to_string(&mut text)?;
+    let file = std::fs::File::open(path)?;
+    file.take(SECRET_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > SECRET_MAX {
+        return Err(std::io::Error::other(format!(
+            "it is larger than {SECRET_MAX} bytes"
+        )));
+    }
     Ok(text)
 }
 

@@ -419,6 +419,8 @@ fn processes_have_an_environment_without_being_given_one() {
     let launch = settings.workloads[0].launch.clone().unwrap();
     assert_eq!((launch.command.len(), launch.port), (2, Some(81)));
     assert_eq!(launch.env["A"], "1");
+    let same = good("[workload.a]\ncommand = [\"a\"]\nenvironment = \"process\"\n");
+    assert_eq!(same.environments, settings.environments);
 }
 
 #[test]
@@ -475,6 +477,19 @@ fn check_answers_with_an_exit_code() {
     );
     let cycle = "[workload.a]\ncommand = [\"a\"]\nneeds = [\"a\"]\n";
     assert_eq!(code(cycle, Form::Plain).0, check::EXIT_INVALID);
+}
+
+#[test]
+fn an_error_does_not_hide_how_workloads_clash() {
+    let loaded = load_text(
+        "x = 1\n[workload.a]\ncommand = [\"a\"]\nneeds = [\"a\", \"b\"]\n[workload.b]\nprot = 1\n",
+    );
+    let slugs: Vec<&str> = loaded.findings.iter().map(|finding| finding.slug).collect();
+    assert_eq!(
+        slugs,
+        ["unknown-key", "cycle", "missing-key", "unknown-key"]
+    );
+    assert!(loaded.settings.is_none());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use dormouse_core::policy::{Adopt, OnRestFailure, Readiness, Rest};
 use dormouse_proxy::{Held, Loading};
 
+use super::quantities;
 use super::report::{Flaw, Report, quote};
 use super::section::{Section, Title};
 use super::settings::Treatment;
@@ -53,11 +54,11 @@ pub(crate) fn read(section: &mut Section<'_>, treatment: &mut Treatment, report:
     let set = &mut policy.idle_timeout;
     put(
         set,
-        section.read(report, "idle_timeout", values::duration_or_never),
+        section.read(report, "idle_timeout", quantities::duration_or_never),
     );
     put(
         &mut policy.wake_timeout,
-        section.read(report, "wake_timeout", values::duration),
+        section.read(report, "wake_timeout", quantities::duration),
     );
     put(&mut policy.rest, section.read(report, "rest", rest));
     if let Some(signal) = section.read(report, "stop_signal", values::signal) {
@@ -65,11 +66,11 @@ pub(crate) fn read(section: &mut Section<'_>, treatment: &mut Treatment, report:
     }
     put(
         &mut policy.stop_timeout,
-        section.read(report, "stop_timeout", values::duration_or_zero),
+        section.read(report, "stop_timeout", quantities::duration_or_zero),
     );
     put(
         &mut policy.drain_timeout,
-        section.read(report, "drain_timeout", values::duration_or_zero),
+        section.read(report, "drain_timeout", quantities::duration_or_zero),
     );
     put(
         &mut policy.on_rest_failure,
@@ -88,7 +89,7 @@ pub(crate) fn read(section: &mut Section<'_>, treatment: &mut Treatment, report:
 fn read_ready(parent: &mut Section<'_>, report: &mut Report<'_>) -> Option<Readiness> {
     let mut section = open(parent, "ready", report)?;
     let http = section.read(report, "http", url_path);
-    let status = section.read(report, "status", values::status_range);
+    let status = section.read(report, "status", quantities::status_range);
     let grpc = section.read(report, "grpc", values::text);
     let tcp = section.read(report, "tcp", only_true);
     let engine = section.read(report, "engine", only_true);
@@ -142,7 +143,10 @@ fn read_held(parent: &mut Section<'_>, held: &mut Held, report: &mut Report<'_>)
         &mut held.requests,
         section.read(report, "requests", values::count),
     );
-    put(&mut held.bytes, section.read(report, "bytes", values::size));
+    put(
+        &mut held.bytes,
+        section.read(report, "bytes", quantities::size),
+    );
     put(
         &mut held.per_client,
         section.read(report, "per_client", values::count),
@@ -202,7 +206,7 @@ fn title(node: &Node) -> Result<String, Flaw> {
 }
 
 fn refresh(node: &Node) -> Result<Duration, Flaw> {
-    let refresh = values::duration(node)?;
+    let refresh = quantities::duration(node)?;
     if refresh.subsec_nanos() == 0 {
         return Ok(refresh);
     }
