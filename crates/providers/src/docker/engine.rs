@@ -69,11 +69,11 @@ impl Engine {
         target: &Target,
         deadline: Instant,
     ) -> Result<Option<Look>, CallError> {
-        if target.as_str().is_empty() {
+        if !is_name(target.as_str()) {
             return Ok(None);
         }
         let as_of = Instant::now();
-        let container = match self.inspect_id(&encoded(target.as_str()), deadline).await {
+        let container = match self.inspect_id(target.as_str(), deadline).await {
             Ok(container) => container,
             Err(error) if error.status() == Some(http::StatusCode::NOT_FOUND) => return Ok(None),
             Err(error) => return Err(error),
@@ -298,12 +298,19 @@ pub(super) fn found_entry(target: Target, entry: &EntryJson, as_of: Instant) -> 
     }
 }
 
-/// A name as it may stand in a path.
-pub(super) fn encoded(name: &str) -> String {
-    let mut path = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"_-".contains(&byte) || (byte == b'.' && name.len() > 2)
-        {
+/// Whether an engine would let anything be called that; such a name can stand in a path.
+fn is_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+}
+
+/// Any text as it may stand in a path or a query.
+pub(super) fn encoded(text: &str) -> String {
+    let mut path = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"_-".contains(&byte) {
             path.push(char::from(byte));
         } else {
             path.push_str(&format!("%{byte:02X}"));
@@ -314,18 +321,21 @@ pub(super) fn encoded(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::encoded;
+    use super::{encoded, is_name};
 
     #[test]
-    fn a_name_cannot_leave_its_place_in_a_path() {
-        let cases = [
-            ("my-app_1.x", "my-app_1.x"),
-            ("..", "%2E%2E"),
-            ("a/../b?c#d e", "a%2F..%2Fb%3Fc%23d%20e"),
-            ("ü\r\n", "%C3%BC%0D%0A"),
-        ];
-        for (name, expected) in cases {
-            assert_eq!(encoded(name), expected);
+    fn only_what_an_engine_takes_for_a_name_is_asked_for() {
+        for name in ["my-app_1.x", "0", "a..b"] {
+            assert!(is_name(name), "{name}");
         }
+        for name in ["", "..", "-x", "a/../b", "a?b", "ü", "a\r\n", "a b"] {
+            assert!(!is_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_text_cannot_leave_its_place_in_a_query() {
+        assert_eq!(encoded("SIGTERM"), "SIGTERM");
+        assert_eq!(encoded("a&t=0/../ü\n"), "a%26t%3D0%2F%2E%2E%2F%C3%BC%0A");
     }
 }
