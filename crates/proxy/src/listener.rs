@@ -36,10 +36,7 @@ pub(crate) async fn serve<G: Gatekeeper>(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    let ending = Ending {
-        draining: shutdown.clone(),
-        over: CancellationToken::new(),
-    };
+    let ending = Ending { draining: shutdown.clone(), over: CancellationToken::new() };
     let _over = ending.over.clone().drop_guard();
     let tasks = TaskTracker::new();
     info!(%address, "Listen for HTTP");
@@ -73,13 +70,7 @@ async fn accept_all<G: Gatekeeper>(
             Ok((stream, peer)) => {
                 let trusted = shared.settings.trusts(peer.ip());
                 let client = Client::new(peer, trusted, tasks.clone(), ending.over.clone());
-                let task = run(
-                    Arc::clone(shared),
-                    stream,
-                    Arc::new(client),
-                    ending.clone(),
-                    place,
-                );
+                let task = run(Arc::clone(shared), stream, Arc::new(client), ending.clone(), place);
                 tasks.spawn(task);
             }
             Err(error) => {

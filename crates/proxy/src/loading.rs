@@ -69,10 +69,7 @@ impl Pages {
         );
         let mut response = Response::new(Bytes::from(page));
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("text/html; charset=utf-8"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         if let Ok(policy) = HeaderValue::try_from(policy) {
@@ -122,10 +119,7 @@ mod tests {
         assert_eq!(response.headers()["x-dormouse-state"], "waking");
         let page = std::str::from_utf8(response.body()).unwrap();
         assert!(page.len() <= 8 << 10, "{} bytes", page.len());
-        assert!(
-            !page.contains("http://") && !page.contains("https://"),
-            "{page}"
-        );
+        assert!(!page.contains("http://") && !page.contains("https://"), "{page}");
         assert!(page.contains("<noscript><meta http-equiv=\"refresh\" content=\"3\"></noscript>"));
         for part in [
             "<html lang=",
@@ -137,17 +131,9 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}");
         }
-        let policy = response.headers()["content-security-policy"]
-            .to_str()
-            .unwrap();
+        let policy = response.headers()["content-security-policy"].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"));
-        let nonce = policy
-            .split("'nonce-")
-            .nth(1)
-            .unwrap()
-            .split('\'')
-            .next()
-            .unwrap();
+        let nonce = policy.split("'nonce-").nth(1).unwrap().split('\'').next().unwrap();
         assert_eq!(nonce.len(), 32);
         assert_eq!(page.matches(&format!("nonce=\"{nonce}\"")).count(), 2);
         assert!(!page.contains(" style=") && !page.contains(" onclick="));

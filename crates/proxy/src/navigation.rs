@@ -19,9 +19,7 @@ pub(crate) fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
 
 /// Whether fetch metadata says that the answer will be shown as a page.
 pub(crate) fn is_html_wanted(headers: &HeaderMap) -> bool {
-    headers
-        .get(&SEC_FETCH_MODE)
-        .is_some_and(|mode| mode.as_bytes() == b"navigate")
+    headers.get(&SEC_FETCH_MODE).is_some_and(|mode| mode.as_bytes() == b"navigate")
 }
 
 /// Whether `Accept` names `text/html` with a quality above anything else that it names.
@@ -48,14 +46,9 @@ pub(crate) fn prefers_html(headers: &HeaderMap) -> bool {
 
 /// The formats that browsers name beside `text/html`, with the same quality, when they navigate.
 fn is_companion(kind: &str) -> bool {
-    [
-        "application/xhtml+xml",
-        "application/signed-exchange",
-        "image/avif",
-        "image/webp",
-    ]
-    .iter()
-    .any(|companion| kind.eq_ignore_ascii_case(companion))
+    ["application/xhtml+xml", "application/signed-exchange", "image/avif", "image/webp"]
+        .iter()
+        .any(|companion| kind.eq_ignore_ascii_case(companion))
         || ["image/apng", "image/png", "image/svg+xml"]
             .iter()
             .any(|companion| kind.eq_ignore_ascii_case(companion))
@@ -84,37 +77,21 @@ mod tests {
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
             .collect();
-        assert_eq!(
-            is_navigation(method, &headers),
-            expected,
-            "{method} {headers:?}"
-        );
+        assert_eq!(is_navigation(method, &headers), expected, "{method} {headers:?}");
     }
 
     #[test]
     fn fetch_metadata_decides_where_it_is_sent() {
         let get = Method::GET;
         check(&get, &[("sec-fetch-mode", "navigate")], true);
-        check(
-            &get,
-            &[("sec-fetch-mode", "cors"), ("accept", "text/html")],
-            false,
-        );
+        check(&get, &[("sec-fetch-mode", "cors"), ("accept", "text/html")], false);
         check(&get, &[("sec-fetch-mode", "websocket")], false);
-        check(
-            &get,
-            &[("sec-fetch-mode", "no-cors"), ("accept", "image/*")],
-            false,
-        );
+        check(&get, &[("sec-fetch-mode", "no-cors"), ("accept", "image/*")], false);
     }
 
     #[test]
     fn a_body_is_never_lost_to_a_page() {
-        check(
-            &Method::POST,
-            &[("sec-fetch-mode", "navigate"), ("accept", "text/html")],
-            false,
-        );
+        check(&Method::POST, &[("sec-fetch-mode", "navigate"), ("accept", "text/html")], false);
         check(&Method::HEAD, &[("accept", "text/html")], false);
     }
 
@@ -122,14 +99,8 @@ mod tests {
     fn without_fetch_metadata_accept_must_name_html_above_all_else() {
         let cases = [
             ("text/html", true),
-            (
-                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-                true,
-            ),
-            (
-                "text/html,application/xhtml+xml,image/avif,image/webp,*/*;q=0.8",
-                true,
-            ),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true),
+            ("text/html,application/xhtml+xml,image/avif,image/webp,*/*;q=0.8", true),
             ("TEXT/HTML;level=1;q=0.9, text/plain;q=0.5", true),
             ("*/*", false),
             ("text/*", false),

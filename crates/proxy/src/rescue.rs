@@ -114,13 +114,7 @@ impl Refusal {
     }
 
     fn row(&self) -> Row {
-        let row = |status, slug, title, hint| Row {
-            status,
-            slug,
-            title,
-            hint,
-            retry_after: None,
-        };
+        let row = |status, slug, title, hint| Row { status, slug, title, hint, retry_after: None };
         match self {
             Self::Wrong(_) => row(
                 StatusCode::BAD_REQUEST,
@@ -153,12 +147,7 @@ impl Refusal {
                 let (status, title) = of_kind(denial.failure.kind);
                 Row {
                     retry_after: Some(denial.retry_after),
-                    ..row(
-                        status,
-                        denial.failure.kind.slug(),
-                        title,
-                        denial.failure.kind.hint(),
-                    )
+                    ..row(status, denial.failure.kind.slug(), title, denial.failure.kind.hint())
                 }
             }
             Self::NoAddress => row(
@@ -204,10 +193,9 @@ impl Refusal {
         let (detail, log) = match self {
             Self::Denied(denial) => (denial.failure.detail.clone(), &denial.failure.log[..]),
             Self::Wrong(wrong) => (wrong.to_string(), &[][..]),
-            Self::RoomFull(Full::PerClient) => (
-                "too many requests of this client wait for this workload".into(),
-                &[][..],
-            ),
+            Self::RoomFull(Full::PerClient) => {
+                ("too many requests of this client wait for this workload".into(), &[][..])
+            }
             Self::NoRoute
             | Self::NoSuchPage
             | Self::RoomFull(Full::Requests)
@@ -243,27 +231,16 @@ fn of_kind(kind: FailureKind) -> (StatusCode, &'static str) {
     match kind {
         FailureKind::StartRefused => (StatusCode::BAD_GATEWAY, "The workload could not be started"),
         FailureKind::Crashed { .. } => (StatusCode::BAD_GATEWAY, "The workload crashed"),
-        FailureKind::NeverReady => (
-            StatusCode::GATEWAY_TIMEOUT,
-            "The workload did not get ready",
-        ),
-        FailureKind::TimedOut => (
-            StatusCode::GATEWAY_TIMEOUT,
-            "The workload did not wake in time",
-        ),
+        FailureKind::NeverReady => (StatusCode::GATEWAY_TIMEOUT, "The workload did not get ready"),
+        FailureKind::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "The workload did not wake in time"),
         FailureKind::Absent => (StatusCode::BAD_GATEWAY, "The workload does not exist"),
-        FailureKind::Unreachable => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "The workload's environment does not answer",
-        ),
-        FailureKind::NeedFailed => (
-            StatusCode::BAD_GATEWAY,
-            "Something the workload needs failed",
-        ),
-        FailureKind::Misconfigured => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "The workload is misconfigured",
-        ),
+        FailureKind::Unreachable => {
+            (StatusCode::SERVICE_UNAVAILABLE, "The workload's environment does not answer")
+        }
+        FailureKind::NeedFailed => (StatusCode::BAD_GATEWAY, "Something the workload needs failed"),
+        FailureKind::Misconfigured => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "The workload is misconfigured")
+        }
         FailureKind::RestRefused => (StatusCode::SERVICE_UNAVAILABLE, "The workload is stuck"),
     }
 }
@@ -354,10 +331,7 @@ mod tests {
     fn crashed() -> Refusal {
         let mut failure = Failure::new(FailureKind::Crashed { exit_code: Some(3) }, "it ended <3>");
         failure.log = vec!["<script>".into()];
-        Refusal::Denied(Denial {
-            failure,
-            retry_after: Duration::from_millis(1500),
-        })
+        Refusal::Denied(Denial { failure, retry_after: Duration::from_millis(1500) })
     }
 
     #[test]
@@ -365,10 +339,7 @@ mod tests {
         let response = crashed().response(&asker(&[]), Some("local/blog"), &Pages::new());
         assert_eq!(response.status(), 502);
         assert_eq!(response.headers()["retry-after"], "2");
-        assert_eq!(
-            response.headers()["content-type"],
-            "application/problem+json"
-        );
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
         let problem: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!(problem["slug"], "crashed");
         assert_eq!(problem["status"], 502);
@@ -381,25 +352,13 @@ mod tests {
 
     #[test]
     fn a_person_gets_a_page_in_which_everything_is_escaped() {
-        for headers in [
-            &[("accept", "text/html")][..],
-            &[("sec-fetch-mode", "navigate")],
-        ] {
+        for headers in [&[("accept", "text/html")][..], &[("sec-fetch-mode", "navigate")]] {
             let response = crashed().response(&asker(headers), Some("<b>"), &Pages::new());
             assert_eq!(response.status(), 502);
-            assert_eq!(
-                response.headers()["content-type"],
-                "text/html; charset=utf-8"
-            );
+            assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
             let page = std::str::from_utf8(response.body()).unwrap();
-            assert!(
-                page.contains("&lt;script&gt;") && !page.contains("<script>"),
-                "{page}"
-            );
-            assert!(
-                page.contains("&lt;b&gt;") && !page.contains("<b>"),
-                "{page}"
-            );
+            assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"), "{page}");
+            assert!(page.contains("&lt;b&gt;") && !page.contains("<b>"), "{page}");
         }
     }
 
@@ -414,10 +373,7 @@ mod tests {
         ];
         for (kind, code) in cases {
             let failure = Failure::new(kind, "80 % é");
-            let denial = Denial {
-                failure,
-                retry_after: Duration::ZERO,
-            };
+            let denial = Denial { failure, retry_after: Duration::ZERO };
             let response = Refusal::Denied(denial).response(&asker, None, &Pages::new());
             assert_eq!(response.status(), 200);
             assert_eq!(response.headers()["grpc-status"], code);

@@ -53,11 +53,7 @@ struct Progress<'a> {
 /// `/.dormouse/`.
 pub(crate) fn page<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     let rest = path.get(prefix.len()..)?.strip_prefix("/.dormouse")?;
-    if rest.is_empty() {
-        Some("")
-    } else {
-        rest.strip_prefix('/')
-    }
+    if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
 }
 
 /// Answers for a reserved page. `None` where there is no such page. Nothing here wakes or counts.
@@ -103,12 +99,8 @@ impl StoryBody {
         };
         let data = serde_json::to_string(&progress).expect("progress has only strings and numbers");
         let mut event = String::with_capacity(data.len() + 48);
-        write!(
-            event,
-            "id: {}\nevent: progress\ndata: {data}\n\n",
-            story.seq
-        )
-        .expect("a string takes everything");
+        write!(event, "id: {}\nevent: progress\ndata: {data}\n\n", story.seq)
+            .expect("a string takes everything");
         Bytes::from(event)
     }
 }
@@ -118,26 +110,14 @@ fn events<G: Gatekeeper>(
     site: &Site<G::Key>,
     headers: &HeaderMap,
 ) -> Response<Kind> {
-    let after = headers
-        .get(&LAST_EVENT_ID)
-        .and_then(|id| id.to_str().ok()?.trim().parse().ok());
+    let after = headers.get(&LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.trim().parse().ok());
     let mut ping = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let story = gatekeeper.story(&site.key, after);
-    let body = StoryBody {
-        workload: site.workload.clone(),
-        story,
-        ping,
-    };
-    let mut response = response(
-        StatusCode::OK,
-        "text/event-stream",
-        Kind::Story(Box::new(body)),
-    );
+    let body = StoryBody { workload: site.workload.clone(), story, ping };
+    let mut response = response(StatusCode::OK, "text/event-stream", Kind::Story(Box::new(body)));
     // Proxies in front of us would otherwise collect the events.
-    response
-        .headers_mut()
-        .insert(&X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    response.headers_mut().insert(&X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     response
 }
 
@@ -155,16 +135,8 @@ fn status<G: Gatekeeper>(gatekeeper: &G, site: &Site<G::Key>) -> Response<Kind> 
 
 fn health<G: Gatekeeper>(gatekeeper: &G, site: &Site<G::Key>) -> Response<Kind> {
     let moment = gatekeeper.moment(&site.key);
-    let status = if moment.healthy {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    response(
-        status,
-        "text/plain; charset=utf-8",
-        Kind::Whole(format!("{}\n", moment.phase).into()),
-    )
+    let status = if moment.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    response(status, "text/plain; charset=utf-8", Kind::Whole(format!("{}\n", moment.phase).into()))
 }
 
 fn method_not_allowed() -> Response<Kind> {
@@ -173,9 +145,7 @@ fn method_not_allowed() -> Response<Kind> {
         "text/plain; charset=utf-8",
         Kind::Whole(Bytes::from_static(b"only GET and HEAD\n")),
     );
-    response
-        .headers_mut()
-        .insert(http::header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     response
 }
 
@@ -189,9 +159,7 @@ fn response(status: StatusCode, kind: &'static str, body: Kind) -> Response<Kind
 }
 
 fn rfc3339(at_ms: u64) -> String {
-    let at = i64::try_from(at_ms)
-        .ok()
-        .and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
+    let at = i64::try_from(at_ms).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
     at.unwrap_or_default().to_string()
 }
 

@@ -62,9 +62,7 @@ pub(crate) const PING_EVERY: Duration = Duration::from_secs(15);
 impl ProxySettings {
     /// Whether the forwarded headers of a peer are believed.
     pub fn trusts(&self, peer: IpAddr) -> bool {
-        self.trusted_proxies
-            .iter()
-            .any(|net| net.contains(&peer.to_canonical()))
+        self.trusted_proxies.iter().any(|net| net.contains(&peer.to_canonical()))
     }
 }
 

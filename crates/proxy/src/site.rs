@@ -74,10 +74,6 @@ impl Default for Loading {
 
 impl Default for Held {
     fn default() -> Self {
-        Self {
-            requests: 10_000,
-            bytes: 8 << 20,
-            per_client: 10_000,
-        }
+        Self { requests: 10_000, bytes: 8 << 20, per_client: 10_000 }
     }
 }

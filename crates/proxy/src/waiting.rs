@@ -51,10 +51,7 @@ impl WaitingRooms {
             None => Arc::from(workload),
         };
         let (requests, of_client) = rooms.get(&workload).map_or((0, 0), |room| {
-            (
-                room.requests,
-                room.clients.get(&client).copied().unwrap_or_default(),
-            )
+            (room.requests, room.clients.get(&client).copied().unwrap_or_default())
         });
         if requests >= held.requests {
             return Err(Full::Requests);
@@ -67,14 +64,7 @@ impl WaitingRooms {
         *room.clients.entry(client).or_default() += 1;
         let first = requests == 0;
         let rooms = Arc::clone(self);
-        Ok(Place {
-            rooms,
-            workload,
-            client,
-            bytes: 0,
-            bytes_max: held.bytes,
-            first,
-        })
+        Ok(Place { rooms, workload, client, bytes: 0, bytes_max: held.bytes, first })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Room>> {
@@ -102,10 +92,7 @@ impl Place {
 
     /// Whether anything may be read ahead at all.
     pub(crate) fn may_read(&self) -> bool {
-        self.rooms
-            .lock()
-            .get(&self.workload)
-            .is_some_and(|room| room.bytes < self.bytes_max)
+        self.rooms.lock().get(&self.workload).is_some_and(|room| room.bytes < self.bytes_max)
     }
 }
 
@@ -142,11 +129,7 @@ mod tests {
     #[test]
     fn a_room_is_bounded_by_requests_clients_and_bytes() {
         let rooms = Arc::new(WaitingRooms::default());
-        let held = Held {
-            requests: 3,
-            bytes: 10,
-            per_client: 2,
-        };
+        let held = Held { requests: 3, bytes: 10, per_client: 2 };
         let mut first = rooms.enter("w", &held, A).unwrap();
         let second = rooms.enter("w", &held, A).unwrap();
         assert!(first.is_first() && !second.is_first());

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::client::OpenRequest;
+use super::client::{FramingWatch, OpenRequest};
 use crate::pool::{Exchange1, Stream2};
 use crate::reserved::StoryBody;
 
@@ -25,6 +25,7 @@ struct Streaming {
     ahead: VecDeque<Frame<Bytes>>,
     ahead_bytes: u64,
     incoming: Incoming,
+    framing: FramingWatch,
     fate: Arc<Fate>,
     lease: Option<LeaseHold>,
 }
@@ -35,8 +36,12 @@ pub(crate) struct Fate(AtomicBool);
 
 /// Why a request's body ended early.
 #[derive(Debug, thiserror::Error)]
-#[error("the client did not send the rest of its body")]
-pub(crate) struct Broken(#[source] hyper::Error);
+pub(crate) enum Broken {
+    #[error("the client did not send the rest of its body")]
+    Cut(#[source] hyper::Error),
+    #[error("the body is not framed correctly")]
+    Framing,
+}
 
 /// The body of an answer, with what must live as long as it does.
 pub(crate) struct AnswerBody {
@@ -57,7 +62,7 @@ pub(crate) enum Kind {
 }
 
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming) -> Self {
+    pub(crate) fn new(incoming: Incoming, request: &OpenRequest) -> Self {
         if incoming.is_end_stream() {
             return Self(None);
         }
@@ -65,6 +70,7 @@ impl RequestBody {
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             incoming,
+            framing: request.watch(),
             fate: Arc::default(),
             lease: None,
         })))
@@ -99,22 +105,35 @@ impl RequestBody {
         let Some(body) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        if body.incoming.is_end_stream() {
-            return Poll::Ready(None);
-        }
-        match std::task::ready!(Pin::new(&mut body.incoming).poll_frame(context)) {
+        match ready!(body.poll_incoming(context)) {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 body.ahead_bytes += bytes;
                 body.ahead.push_back(frame);
                 Poll::Ready(Some(Ok(bytes)))
             }
-            Some(Err(error)) => {
-                body.fate.break_off();
-                Poll::Ready(Some(Err(Broken(error))))
-            }
+            Some(Err(broken)) => Poll::Ready(Some(Err(broken))),
             None => Poll::Ready(None),
         }
+    }
+}
+
+impl Streaming {
+    fn poll_incoming(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(context));
+        let frame = match frame {
+            _ if self.framing.is_wrong() => Err(Broken::Framing),
+            Some(Ok(frame)) => Ok(frame),
+            Some(Err(error)) => Err(Broken::Cut(error)),
+            None => return Poll::Ready(None),
+        };
+        if frame.is_err() {
+            self.fate.break_off();
+        }
+        Poll::Ready(Some(frame))
     }
 }
 
@@ -133,20 +152,11 @@ impl Body for RequestBody {
             body.ahead_bytes -= frame.data_ref().map_or(0, |data| data.len() as u64);
             return Poll::Ready(Some(Ok(frame)));
         }
-        match std::task::ready!(Pin::new(&mut body.incoming).poll_frame(context)) {
-            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
-            Some(Err(error)) => {
-                body.fate.break_off();
-                Poll::Ready(Some(Err(Broken(error))))
-            }
-            None => Poll::Ready(None),
-        }
+        body.poll_incoming(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|body| body.ahead.is_empty() && body.incoming.is_end_stream())
+        self.0.as_ref().is_none_or(|body| body.ahead.is_empty() && body.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -176,10 +186,7 @@ impl Fate {
 
 impl AnswerBody {
     pub(crate) fn new(kind: Kind, request: OpenRequest) -> Self {
-        Self {
-            kind,
-            _request: request,
-        }
+        Self { kind, _request: request }
     }
 }
 
@@ -194,9 +201,9 @@ impl Body for AnswerBody {
         match &mut self.kind {
             Kind::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Kind::Story(story) => story
-                .poll_bytes(context)
-                .map(|bytes| Some(Ok(Frame::data(bytes?)))),
+            Kind::Story(story) => {
+                story.poll_bytes(context).map(|bytes| Some(Ok(Frame::data(bytes?))))
+            }
             Kind::Exchange1(exchange) => exchange.poll_frame(context),
             Kind::Stream2(stream) => stream.poll_frame(context),
         }

@@ -37,8 +37,8 @@ pub(crate) struct Client {
     /// A held request wants to know whether the client has left.
     asks_left: AtomicBool,
     left: AtomicBool,
-    /// The number of the first request whose head is wrong; zero for none.
-    wrong_head: AtomicU64,
+    /// The number of the first request that is not framed correctly; zero for none.
+    wrong: AtomicU64,
 }
 
 /// The socket of a client, with the bytes that were read to tell HTTP/1 and HTTP/2 apart.
@@ -56,6 +56,13 @@ pub(crate) struct ClientSocket {
 pub(crate) struct OpenRequest {
     client: Arc<Client>,
     /// The first request of a connection is 1.
+    number: u64,
+}
+
+/// Tells whether a request has turned out not to be framed correctly.
+#[derive(Debug)]
+pub(crate) struct FramingWatch {
+    client: Arc<Client>,
     number: u64,
 }
 
@@ -80,7 +87,7 @@ impl Client {
             flushed: AtomicBool::new(true),
             asks_left: AtomicBool::new(false),
             left: AtomicBool::new(false),
-            wrong_head: AtomicU64::new(0),
+            wrong: AtomicU64::new(0),
         }
     }
 
@@ -88,10 +95,7 @@ impl Client {
         self.head_pending.store(false, Ordering::Relaxed);
         self.requests_open.fetch_add(1, Ordering::Relaxed);
         let number = self.requests_begun.fetch_add(1, Ordering::Relaxed) + 1;
-        OpenRequest {
-            client: Arc::clone(self),
-            number,
-        }
+        OpenRequest { client: Arc::clone(self), number }
     }
 
     pub(crate) fn requests_begun(&self) -> u64 {
@@ -119,13 +123,10 @@ impl Client {
         self.left.load(Ordering::Relaxed)
     }
 
-    fn note(&self, violation: Violation) -> io::Result<()> {
-        match violation {
-            // hyper may need more bytes before it can hand the request over to be refused.
-            Violation::Head(number) => self.wrong_head.store(number, Ordering::Relaxed),
-            Violation::Chunk => return Err(io::ErrorKind::InvalidData.into()),
-        }
-        Ok(())
+    /// hyper may need more bytes before it can hand a request over to be refused, so reading goes
+    /// on.
+    fn note(&self, violation: Violation) {
+        self.wrong.store(violation.0, Ordering::Relaxed);
     }
 }
 
@@ -134,9 +135,19 @@ impl OpenRequest {
         &self.client
     }
 
-    /// Whether the framing of this request's head is wrong.
+    /// Whether this request is not framed correctly, as far as it has arrived.
     pub(crate) fn is_wrong(&self) -> bool {
-        self.client.wrong_head.load(Ordering::Relaxed) == self.number
+        self.client.wrong.load(Ordering::Relaxed) == self.number
+    }
+
+    pub(crate) fn watch(&self) -> FramingWatch {
+        FramingWatch { client: Arc::clone(&self.client), number: self.number }
+    }
+}
+
+impl FramingWatch {
+    pub(crate) fn is_wrong(&self) -> bool {
+        self.client.wrong.load(Ordering::Relaxed) == self.number
     }
 }
 
@@ -150,24 +161,13 @@ impl ClientSocket {
     pub(crate) fn http1(stream: TcpStream, client: Arc<Client>, begun: Vec<u8>) -> Self {
         let mut framing = Framing::default();
         if let Err(violation) = framing.read(&begun) {
-            // Fewer bytes than a chunk's framing needs.
-            client.note(violation).ok();
+            client.note(violation);
         }
-        Self {
-            stream,
-            client,
-            begun,
-            framing: Some(framing),
-        }
+        Self { stream, client, begun, framing: Some(framing) }
     }
 
     pub(crate) fn http2(stream: TcpStream, client: Arc<Client>, begun: Vec<u8>) -> Self {
-        Self {
-            stream,
-            client,
-            begun,
-            framing: None,
-        }
+        Self { stream, client, begun, framing: None }
     }
 
     /// The bare connection, once it is not HTTP any more.
@@ -207,7 +207,7 @@ impl AsyncRead for ClientSocket {
                 this.client.head_pending.store(true, Ordering::Relaxed);
             }
             if let Err(violation) = framing.read(arrived) {
-                this.client.note(violation)?;
+                this.client.note(violation);
             }
         }
         Poll::Ready(Ok(()))

@@ -110,11 +110,7 @@ async fn begin(stream: &mut TcpStream) -> io::Result<Beginning> {
         }
         taken.extend_from_slice(&byte);
     }
-    Ok(if taken == HTTP2_BEGINNING {
-        Beginning::Http2(taken)
-    } else {
-        Beginning::Http1(taken)
-    })
+    Ok(if taken == HTTP2_BEGINNING { Beginning::Http2(taken) } else { Beginning::Http1(taken) })
 }
 
 async fn serve_http1<G: Gatekeeper>(
@@ -127,12 +123,7 @@ async fn serve_http1<G: Gatekeeper>(
     builder
         .max_headers(shared.settings.header_count_max)
         .max_header_size(shared.settings.header_bytes_max)
-        .max_buf_size(
-            shared
-                .settings
-                .body_buffer_bytes
-                .max(shared.settings.header_bytes_max),
-        );
+        .max_buf_size(shared.settings.body_buffer_bytes.max(shared.settings.header_bytes_max));
     let mut watch = Watch::new(client, &shared.settings);
     let mut io = TokioIo::new(socket);
     loop {
@@ -219,19 +210,10 @@ async fn serve_http2<G: Gatekeeper>(
 
 impl<'a> Watch<'a> {
     fn new(client: &'a Client, settings: &'a ProxySettings) -> Self {
-        let shortest = settings
-            .header_timeout
-            .min(settings.idle_connection_timeout);
+        let shortest = settings.header_timeout.min(settings.idle_connection_timeout);
         let every = (shortest / 4).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
         let idle_since = Instant::now();
-        Self {
-            client,
-            settings,
-            every,
-            requests_begun: 0,
-            idle_since,
-            head_since: None,
-        }
+        Self { client, settings, every, requests_begun: 0, idle_since, head_since: None }
     }
 
     async fn look(&mut self) -> Verdict {
@@ -247,11 +229,7 @@ impl<'a> Watch<'a> {
         if self.client.is_head_pending() {
             let since = *self.head_since.get_or_insert(now - self.every);
             let late = now - since >= self.settings.header_timeout;
-            return if late {
-                Verdict::Expired
-            } else {
-                Verdict::Busy
-            };
+            return if late { Verdict::Expired } else { Verdict::Busy };
         }
         if now - self.idle_since >= self.settings.idle_connection_timeout {
             return Verdict::Expired;

@@ -45,16 +45,8 @@ impl Target {
         http2: bool,
     ) -> Option<Self> {
         let address = upstream.address(port)?;
-        let key = Key {
-            epoch: upstream.epoch,
-            address,
-        };
-        Some(Self {
-            key,
-            upstream,
-            lease,
-            http2,
-        })
+        let key = Key { epoch: upstream.epoch, address };
+        Some(Self { key, upstream, lease, http2 })
     }
 }
 
@@ -95,11 +87,7 @@ async fn forward1(
         let exchange = exchange1(connection, request);
         let failed = match timeout(pool.settings().answer_timeout, exchange).await {
             Ok(Ok((response, connection))) => {
-                let taken = Taken {
-                    response,
-                    connection,
-                    upload,
-                };
+                let taken = Taken { response, connection, upload };
                 return answer1(pool, client, taken, target, on_upgrade).await;
             }
             Ok(Err(failed)) => failed,
@@ -153,11 +141,7 @@ async fn answer1(
     target: Target,
     on_upgrade: &mut Option<OnUpgrade>,
 ) -> Outcome {
-    let Taken {
-        response,
-        connection,
-        upload,
-    } = taken;
+    let Taken { response, connection, upload } = taken;
     let (mut parts, incoming) = response.into_parts();
     parts.version = http::Version::HTTP_11;
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -165,29 +149,17 @@ async fn answer1(
             return Outcome::Refused(Refusal::UnaskedUpgrade);
         };
         let counters = pool.counters_shared();
-        let relayed = upgrade::begin(
-            client,
-            &mut parts,
-            connection,
-            on_upgrade,
-            (target.lease, counters),
-        );
+        let relayed =
+            upgrade::begin(client, &mut parts, connection, on_upgrade, (target.lease, counters));
         return match relayed.await {
             Ok(()) => Outcome::Answer(Response::from_parts(parts, Kind::Whole(Default::default()))),
             Err(error) => Outcome::Refused(Refusal::Closed(error)),
         };
     }
     prepare_answer(&mut parts.headers);
-    let home = Home {
-        pool: Arc::clone(pool),
-        key: target.key,
-        upstream: target.upstream,
-    };
+    let home = Home { pool: Arc::clone(pool), key: target.key, upstream: target.upstream };
     let exchange = Exchange1::new(incoming, connection, upload, home, target.lease);
-    Outcome::Answer(Response::from_parts(
-        parts,
-        Kind::Exchange1(Box::new(exchange)),
-    ))
+    Outcome::Answer(Response::from_parts(parts, Kind::Exchange1(Box::new(exchange))))
 }
 
 async fn forward2(pool: &Pool, mut request: Request<RequestBody>, target: Target) -> Outcome {
@@ -224,24 +196,13 @@ async fn forward2(pool: &Pool, mut request: Request<RequestBody>, target: Target
 
 /// Whose fault it is that there is no answer.
 fn lost(error: hyper::Error, upload: Option<&Fate>) -> Refusal {
-    if upload.is_some_and(Fate::is_broken) {
-        Refusal::BodyBroken
-    } else {
-        Refusal::Closed(error)
-    }
+    if upload.is_some_and(Fate::is_broken) { Refusal::BodyBroken } else { Refusal::Closed(error) }
 }
 
 /// Whether a request without a body may reach the workload twice (RFC 9110, section 9.2.2).
 fn is_repeatable(method: &Method) -> bool {
-    [
-        Method::GET,
-        Method::HEAD,
-        Method::OPTIONS,
-        Method::PUT,
-        Method::DELETE,
-        Method::TRACE,
-    ]
-    .contains(method)
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::TRACE]
+        .contains(method)
 }
 
 fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {

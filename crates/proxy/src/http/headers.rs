@@ -50,22 +50,14 @@ pub(crate) fn prepare(parts: &mut Parts, client: &Client, settings: &ProxySettin
         grpc: is_grpc(&parts.headers),
         client: client_address(&parts.headers, client, settings),
     };
-    let upgrade = if nature.upgrade {
-        parts.headers.remove(UPGRADE)
-    } else {
-        None
-    };
+    let upgrade = if nature.upgrade { parts.headers.remove(UPGRADE) } else { None };
     let trailers = names_token(&parts.headers, TE, "trailers");
     remove_hop_by_hop(&mut parts.headers);
     if trailers {
-        parts
-            .headers
-            .insert(TE, HeaderValue::from_static("trailers"));
+        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if let Some(protocol) = upgrade {
-        parts
-            .headers
-            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         parts.headers.insert(UPGRADE, protocol);
     }
     name_host(parts);
@@ -135,11 +127,7 @@ fn remove_named(headers: &mut HeaderMap) {
     };
     let (_, values) = entry.remove_entry_mult();
     let values: Vec<HeaderValue> = values.collect();
-    for name in values
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|v| v.split(','))
-    {
+    for name in values.iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(',')) {
         let name = name.trim();
         // Framing and routing are not the client's to take away.
         if name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case("content-length") {
@@ -165,10 +153,7 @@ fn name_host(parts: &mut Parts) {
     if parts.headers.contains_key(HOST) {
         return;
     }
-    let authority = parts
-        .uri
-        .authority()
-        .map_or("", http::uri::Authority::as_str);
+    let authority = parts.uri.authority().map_or("", http::uri::Authority::as_str);
     if let Ok(value) = HeaderValue::from_str(authority) {
         parts.headers.insert(HOST, value);
     }
@@ -177,9 +162,7 @@ fn name_host(parts: &mut Parts) {
 fn forward_addresses(headers: &mut HeaderMap, client: &Client) {
     if client.trusted {
         append_forwarded(headers, client);
-        headers
-            .entry(&X_FORWARDED_PROTO)
-            .or_insert_with(|| HeaderValue::from_static("http"));
+        headers.entry(&X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static("http"));
         if headers.contains_key(&X_FORWARDED_HOST) {
             return;
         }
@@ -199,11 +182,8 @@ fn append_forwarded(headers: &mut HeaderMap, client: &Client) {
     let peer = client.peer_value.to_str().unwrap_or_default();
     append_list(headers, &X_FORWARDED_FOR, peer);
     if headers.contains_key(FORWARDED) {
-        let node = if peer.contains(':') {
-            format!("for=\"[{peer}]\"")
-        } else {
-            format!("for={peer}")
-        };
+        let node =
+            if peer.contains(':') { format!("for=\"[{peer}]\"") } else { format!("for={peer}") };
         append_list(headers, &FORWARDED, &node);
     }
 }
@@ -244,11 +224,9 @@ fn client_address(headers: &HeaderMap, client: &Client, settings: &ProxySettings
 
 /// Some proxies add the port.
 fn parse_address(text: &str) -> Option<IpAddr> {
-    text.parse::<IpAddr>().ok().or_else(|| {
-        text.parse::<std::net::SocketAddr>()
-            .ok()
-            .map(|address| address.ip())
-    })
+    text.parse::<IpAddr>()
+        .ok()
+        .or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
 }
 
 /// HTTP/2 clients may send each cookie by itself; in HTTP/1.1 there is one header.
@@ -257,11 +235,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     if cookies.next().is_none() || cookies.next().is_none() {
         return;
     }
-    let crumbs: Vec<&[u8]> = headers
-        .get_all(COOKIE)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     let joined = crumbs.join(&b"; "[..]);
     if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)) {
         headers.insert(COOKIE, value);
@@ -285,12 +259,8 @@ mod tests {
             ..ProxySettings::default()
         };
         let peer: std::net::SocketAddr = peer.parse().unwrap();
-        let client = Client::new(
-            peer,
-            settings.trusts(peer.ip()),
-            Default::default(),
-            Default::default(),
-        );
+        let client =
+            Client::new(peer, settings.trusts(peer.ip()), Default::default(), Default::default());
         let mut request = Request::get("/x").header("host", "a.example");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -302,9 +272,7 @@ mod tests {
 
     fn all(parts: &http::request::Parts, name: &str) -> Vec<String> {
         let values = parts.headers.get_all(name).iter();
-        values
-            .map(|value| value.to_str().unwrap().to_owned())
-            .collect()
+        values.map(|value| value.to_str().unwrap().to_owned()).collect()
     }
 
     #[test]
@@ -342,10 +310,7 @@ mod tests {
                 ("forwarded", "for=192.0.2.7"),
             ],
         );
-        assert_eq!(
-            all(&parts, "x-forwarded-for"),
-            ["1.1.1.1, 192.0.2.7, 10.0.0.1, 10.0.0.9"]
-        );
+        assert_eq!(all(&parts, "x-forwarded-for"), ["1.1.1.1, 192.0.2.7, 10.0.0.1, 10.0.0.9"]);
         assert_eq!(all(&parts, "x-forwarded-proto"), ["https"]);
         assert_eq!(all(&parts, "x-forwarded-host"), ["b.example"]);
         assert_eq!(all(&parts, "forwarded"), ["for=192.0.2.7, for=10.0.0.9"]);
@@ -370,14 +335,9 @@ mod tests {
                 ("x-kept", "1"),
             ],
         );
-        for gone in [
-            "connection",
-            "x-secret",
-            "keep-alive",
-            "proxy-connection",
-            "upgrade",
-            "expect",
-        ] {
+        for gone in
+            ["connection", "x-secret", "keep-alive", "proxy-connection", "upgrade", "expect"]
+        {
             assert!(all(&parts, gone).is_empty(), "{gone}");
         }
         assert_eq!(all(&parts, "te"), ["trailers"]);
@@ -389,10 +349,7 @@ mod tests {
 
     #[test]
     fn an_upgrade_keeps_its_protocol() {
-        let headers = [
-            ("connection", "keep-alive, Upgrade"),
-            ("upgrade", "websocket"),
-        ];
+        let headers = [("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")];
         let (parts, nature) = prepared("192.0.2.7:1", "10.0.0.0/8", &headers);
         assert!(nature.upgrade);
         assert_eq!(all(&parts, "connection"), ["upgrade"]);

@@ -61,9 +61,7 @@ pub(crate) async fn hold<G: Gatekeeper>(
     visitor: Visitor<'_>,
 ) -> Result<(Passed<G>, Waited), Unheld> {
     let since = Instant::now();
-    let place = shared
-        .rooms
-        .enter(&site.workload, &site.held, visitor.address);
+    let place = shared.rooms.enter(&site.workload, &site.held, visitor.address);
     let place = place.map_err(|full| {
         let rejected = &shared.counters.held_rejected;
         count_one(match full {
@@ -73,10 +71,7 @@ pub(crate) async fn hold<G: Gatekeeper>(
         Unheld::Refused(Refusal::RoomFull(full))
     })?;
     let _held = Gauge::raise(&shared.counters.held);
-    let began = shared
-        .gatekeeper
-        .began(&wait)
-        .unwrap_or_else(|| place.is_first());
+    let began = shared.gatekeeper.began(&wait).unwrap_or_else(|| place.is_first());
     let mut ahead = ReadAhead::new(visitor, place);
     let mut wait = pin!(wait);
     let outcome = poll_fn(|context| {
@@ -86,14 +81,9 @@ pub(crate) async fn hold<G: Gatekeeper>(
         ahead.poll(context).map(Err)
     });
     match outcome.await {
-        Ok(WaitOutcome::Pass(lease, upstream)) => Ok((
-            (lease, upstream),
-            Waited {
-                began,
-                since,
-                took: since.elapsed(),
-            },
-        )),
+        Ok(WaitOutcome::Pass(lease, upstream)) => {
+            Ok(((lease, upstream), Waited { began, since, took: since.elapsed() }))
+        }
         Ok(WaitOutcome::Denied(denial)) => Err(Unheld::Refused(Refusal::Denied(denial))),
         Err(unheld) => {
             if matches!(unheld, Unheld::Left) {
@@ -117,10 +107,7 @@ impl Waited {
 
     /// This wait and a later one of the same request.
     pub(crate) fn and(self, later: Self) -> Self {
-        Self {
-            took: later.since + later.took - self.since,
-            ..self
-        }
+        Self { took: later.since + later.took - self.since, ..self }
     }
 }
 
@@ -138,17 +125,8 @@ impl<'a> ReadAhead<'a> {
     fn new(visitor: Visitor<'a>, place: Place) -> Self {
         let complete = visitor.body.is_empty();
         let reads = !complete && !visitor.expects && place.may_read();
-        let look = interval_at(
-            tokio::time::Instant::now() + LEFT_CHECK_EVERY,
-            LEFT_CHECK_EVERY,
-        );
-        Self {
-            visitor,
-            place,
-            reads,
-            complete,
-            look,
-        }
+        let look = interval_at(tokio::time::Instant::now() + LEFT_CHECK_EVERY, LEFT_CHECK_EVERY);
+        Self { visitor, place, reads, complete, look }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Unheld> {

@@ -66,20 +66,15 @@ pub(crate) async fn answer<G: Gatekeeper>(
         Some(page) => reserved::answer(&*shared.gatekeeper, &site, page, &parts)
             .map_or(End::Refused(Refusal::NoSuchPage), End::Answer),
         None => {
-            let visit = Visit {
-                shared: &shared,
-                site: &site,
-                open: &open,
-                prefix,
-            };
+            let visit = Visit { shared: &shared, site: &site, open: &open, prefix };
             visit.answer(parts, incoming).await
         }
     };
     let response = match end {
         End::Answer(response) => response,
-        End::Refused(refusal) => refusal
-            .response(&asker, Some(&site.workload), &shared.pages)
-            .map(Kind::Whole),
+        End::Refused(refusal) => {
+            refusal.response(&asker, Some(&site.workload), &shared.pages).map(Kind::Whole)
+        }
         End::Left => return Err(Left),
     };
     shared.counters.answers.count(response.status());
@@ -101,19 +96,12 @@ fn find_site<G: Gatekeeper>(
     let hostname = check(parts)?;
     let sites = shared.sites.load();
     let found = sites.lookup_with_prefix(hostname, parts.uri.path());
-    found
-        .map(|(prefix, site)| (Arc::clone(site), prefix.len()))
-        .ok_or(Refusal::NoRoute)
+    found.map(|(prefix, site)| (Arc::clone(site), prefix.len())).ok_or(Refusal::NoRoute)
 }
 
 impl<G: Gatekeeper> Visit<'_, G> {
     async fn answer(&self, mut parts: Parts, incoming: Incoming) -> End {
-        let Self {
-            shared,
-            site,
-            open,
-            prefix,
-        } = *self;
+        let Self { shared, site, open, prefix } = *self;
         let mut on_upgrade = parts.extensions.remove::<OnUpgrade>();
         let page = site.loading.page && is_navigation(&parts.method, &parts.headers);
         let nature = prepare(&mut parts, open.client(), &shared.settings);
@@ -123,12 +111,8 @@ impl<G: Gatekeeper> Visit<'_, G> {
         } else {
             aim_http1(&mut parts)
         }
-        let kind = if nature.upgrade {
-            LeaseKind::Connection
-        } else {
-            LeaseKind::Request
-        };
-        let mut request = Request::from_parts(parts, RequestBody::new(incoming));
+        let kind = if nature.upgrade { LeaseKind::Connection } else { LeaseKind::Request };
+        let mut request = Request::from_parts(parts, RequestBody::new(incoming, open));
         let mut waited: Option<Waited> = None;
         let mut delay = REOPEN_DELAY;
         for attempt in 1.. {
@@ -160,15 +144,7 @@ impl<G: Gatekeeper> Visit<'_, G> {
             let Some(target) = Target::new(upstream, site.port, Arc::new(lease), http2) else {
                 return End::Refused(Refusal::NoAddress);
             };
-            match forward(
-                &shared.pool,
-                open.client(),
-                request,
-                target,
-                &mut on_upgrade,
-            )
-            .await
-            {
+            match forward(&shared.pool, open.client(), request, target, &mut on_upgrade).await {
                 Outcome::Answer(mut response) => {
                     if let Some(waited) = waited {
                         waited.note(response.headers_mut());

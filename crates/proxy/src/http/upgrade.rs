@@ -32,9 +32,7 @@ pub(crate) async fn begin(
 ) -> Result<(), hyper::Error> {
     let protocol = parts.headers.get(UPGRADE).cloned();
     prepare_answer(&mut parts.headers);
-    parts
-        .headers
-        .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     if let Some(protocol) = protocol {
         parts.headers.insert(UPGRADE, protocol);
     }
@@ -60,12 +58,7 @@ async fn relay_upgraded(on_upgrade: OnUpgrade, upstream: UpgradedUpstream) -> io
     let parts = upgraded
         .downcast::<TokioIo<ClientSocket>>()
         .map_err(|_| io::Error::other("the connection is not a socket"))?;
-    relay(
-        parts.io.into_inner().into_stream(),
-        parts.read_buf,
-        upstream,
-    )
-    .await
+    relay(parts.io.into_inner().into_stream(), parts.read_buf, upstream).await
 }
 
 /// Copies both ways. What the ends had sent before is sent first.

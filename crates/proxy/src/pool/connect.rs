@@ -72,17 +72,11 @@ impl Pool {
                     return Ok(stream);
                 }
                 Ok(Err(source)) if !is_exhaustion(&source) => {
-                    return Err(Unreachable {
-                        address: key.address,
-                        source,
-                    });
+                    return Err(Unreachable { address: key.address, source });
                 }
                 Ok(Err(_)) if Instant::now() < deadline => sleep(EXHAUSTED_DELAY).await,
                 Ok(Err(source)) => {
-                    return Err(Unreachable {
-                        address: key.address,
-                        source,
-                    });
+                    return Err(Unreachable { address: key.address, source });
                 }
                 Err(_) => return Err(unreachable_in_time(key)),
             }
@@ -95,9 +89,8 @@ impl Pool {
 
     fn queue(&self, key: Key) -> Arc<Queue> {
         let mut queues = lock(&self.connecting);
-        let queue = queues
-            .entry(key)
-            .or_insert_with(|| Arc::new(Queue(Semaphore::new(CONNECTING_MAX))));
+        let queue =
+            queues.entry(key).or_insert_with(|| Arc::new(Queue(Semaphore::new(CONNECTING_MAX))));
         Arc::clone(queue)
     }
 }
@@ -109,10 +102,7 @@ impl Unreachable {
 }
 
 fn unreachable_in_time(key: Key) -> Unreachable {
-    Unreachable {
-        address: key.address,
-        source: io::ErrorKind::TimedOut.into(),
-    }
+    Unreachable { address: key.address, source: io::ErrorKind::TimedOut.into() }
 }
 
 pub(super) fn take_warm(key: Key, upstream: &Upstream) -> Option<TcpStream> {
@@ -126,13 +116,7 @@ pub(super) fn take_warm(key: Key, upstream: &Upstream) -> Option<TcpStream> {
 fn is_exhaustion(error: &io::Error) -> bool {
     use rustix::io::Errno;
     Errno::from_io_error(error).is_some_and(|errno| {
-        [
-            Errno::MFILE,
-            Errno::NFILE,
-            Errno::ADDRNOTAVAIL,
-            Errno::NOBUFS,
-            Errno::NOMEM,
-        ]
-        .contains(&errno)
+        [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM]
+            .contains(&errno)
     })
 }

@@ -84,13 +84,7 @@ impl Connection1 {
             .handshake(socket)
             .await
             .expect("an HTTP/1.1 handshake sends nothing");
-        Box::new(Self {
-            sender,
-            driver,
-            asks,
-            used,
-            idle_since: Instant::now(),
-        })
+        Box::new(Self { sender, driver, asks, used, idle_since: Instant::now() })
     }
 
     /// Whether it was used before, so that its upstream may just be closing it.
@@ -112,10 +106,7 @@ impl Connection1 {
     pub(crate) async fn upgrade(mut self: Box<Self>) -> Result<UpgradedUpstream, hyper::Error> {
         poll_fn(|context| self.driver.poll_without_shutdown(context)).await?;
         let parts = self.driver.into_parts();
-        Ok(UpgradedUpstream {
-            stream: parts.io.into_inner().stream,
-            begun: parts.read_buf,
-        })
+        Ok(UpgradedUpstream { stream: parts.io.into_inner().stream, begun: parts.read_buf })
     }
 }
 
@@ -129,10 +120,7 @@ pub(crate) async fn exchange1(
     let mut sent = pin!(connection.sender.try_send_request(request));
     let mut connection = Some(connection);
     let answer = poll_fn(|context| {
-        if connection
-            .as_mut()
-            .is_some_and(|open| open.poll_drive(context).is_ready())
-        {
+        if connection.as_mut().is_some_and(|open| open.poll_drive(context).is_ready()) {
             // Only when it is gone does hyper hand an unsent request back. After a 101 it is
             // ready as well, but then the answer is there.
             if let Poll::Ready(answer) = sent.as_mut().poll(context) {
@@ -160,13 +148,7 @@ impl Exchange1 {
         home: Home,
         lease: LeaseHold,
     ) -> Self {
-        Self {
-            incoming,
-            connection,
-            upload,
-            home,
-            lease,
-        }
+        Self { incoming, connection, upload, home, lease }
     }
 
     pub(crate) fn poll_frame(
@@ -204,11 +186,7 @@ impl Exchange1 {
                 return;
             }
         }
-        let Home {
-            pool,
-            key,
-            upstream,
-        } = &self.home;
+        let Home { pool, key, upstream } = &self.home;
         if connection.sender.is_ready() {
             pool.put_idle(*key, upstream, connection);
         } else if let (Some(upload), Ok(runtime)) = (self.upload.take(), Handle::try_current()) {

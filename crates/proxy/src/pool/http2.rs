@@ -127,9 +127,8 @@ impl Group {
     fn slot(&self, streams_max: usize) -> Option<Slot> {
         let mut connections = lock(&self.connections);
         connections.retain(|connection| !connection.sender.is_closed());
-        let least = connections
-            .iter()
-            .min_by_key(|open| open.load.streams.load(Ordering::Relaxed))?;
+        let least =
+            connections.iter().min_by_key(|open| open.load.streams.load(Ordering::Relaxed))?;
         (least.load.streams.load(Ordering::Relaxed) < streams_max).then(|| Slot::of(least))
     }
 
@@ -141,10 +140,7 @@ impl Group {
 impl Slot {
     fn of(connection: &Connection2) -> Self {
         connection.load.streams.fetch_add(1, Ordering::Relaxed);
-        Self {
-            sender: connection.sender.clone(),
-            turn: Turn(Arc::clone(&connection.load)),
-        }
+        Self { sender: connection.sender.clone(), turn: Turn(Arc::clone(&connection.load)) }
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -156,11 +152,7 @@ impl Slot {
         match self.sender.try_send_request(request).await {
             Ok(response) => {
                 let turn = self.turn;
-                Ok(response.map(|incoming| Stream2 {
-                    incoming,
-                    _turn: turn,
-                    _lease: lease,
-                }))
+                Ok(response.map(|incoming| Stream2 { incoming, _turn: turn, _lease: lease }))
             }
             Err(mut error) => Err(match error.take_message() {
                 Some(request) => Failed::Unsent(request),
@@ -215,14 +207,8 @@ async fn handshake(
             debug!(address = %key.address, %error, "Lost an HTTP/2 connection to an upstream");
         }
     });
-    let load = Load {
-        streams: AtomicUsize::new(0),
-        last_used: Mutex::new(Instant::now()),
-    };
-    Ok(Connection2 {
-        sender,
-        load: Arc::new(load),
-    })
+    let load = Load { streams: AtomicUsize::new(0), last_used: Mutex::new(Instant::now()) };
+    Ok(Connection2 { sender, load: Arc::new(load) })
 }
 
 /// Spawns hyper's tasks where they are owned.

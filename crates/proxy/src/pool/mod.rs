@@ -47,10 +47,7 @@ pub(crate) struct Pool {
 /// The idle HTTP/1.1 connections of one key.
 struct Idle {
     upstream: Weak<Upstream>,
-    #[expect(
-        clippy::vec_box,
-        reason = "they move between here and requests, and are large"
-    )]
+    #[expect(clippy::vec_box, reason = "they move between here and requests, and are large")]
     connections: Vec<Box<Connection1>>,
 }
 
@@ -140,8 +137,7 @@ impl Pool {
         let timeout = self.settings.idle_upstream_timeout;
         for shard in &self.idle {
             lock(shard).retain(|_, idle| {
-                idle.connections
-                    .retain(|connection| connection.idle_since.elapsed() < timeout);
+                idle.connections.retain(|connection| connection.idle_since.elapsed() < timeout);
                 idle.upstream.strong_count() > 0 && !idle.connections.is_empty()
             });
         }

@@ -25,11 +25,7 @@ impl UpstreamSocket {
 
     fn is_over(&self) -> bool {
         let mut byte = [0; 1];
-        match rustix::net::recv(
-            &self.stream,
-            &mut byte,
-            RecvFlags::PEEK | RecvFlags::DONTWAIT,
-        ) {
+        match rustix::net::recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Ok((_, 0)) => true,
             // Bytes that nobody asked for; hyper refuses them when it reads them.
             Ok(_) => false,
