@@ -1,0 +1,471 @@
+//! The gate of one workload: open with an upstream, or shut. Read by the data plane at every
+//! request, moved by the keeper's loop alone.
+//!
+//! Closing and passing race by design. A caller first counts its lease and then reads whether the
+//! gate is shut; the loop first shuts the gate and then reads the count. With both in one total
+//! order (`SeqCst`), either the caller sees the shut gate or the loop sees the caller's lease; a
+//! lease that neither saw cannot exist.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use dormouse_core::failure::Denial;
+use dormouse_core::fleet::Key;
+use dormouse_core::lifecycle::{Activity, WakeCause};
+use dormouse_core::{Failure, Timestamp, WorkloadId};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+
+use crate::clock::Clock;
+use crate::lease::Kind;
+use crate::story::StoryBook;
+
+/// One workload's admission valve.
+#[derive(Debug)]
+pub struct Gate {
+    id: WorkloadId,
+    key: Key,
+    clock: Clock,
+    shut: AtomicBool,
+    opening: ArcSwapOption<Opening>,
+    /// Leases served, packed by kind: see [`Kind::unit`].
+    served: AtomicU64,
+    waiting: AtomicU32,
+    /// Leases ever opened, by kind.
+    opened: [AtomicU64; Kind::COUNT],
+    last_use: AtomicU64,
+    wake_timeout_ms: AtomicU64,
+    /// Whether a summons is on its way to the loop.
+    summoned: AtomicBool,
+    summons: Arc<Summons>,
+    verdict: watch::Sender<Verdict>,
+    drained: Notify,
+    story: StoryBook,
+    published: ArcSwap<Published>,
+}
+
+/// Where a ready workload is reached, from one opening of its gate to the next.
+#[derive(Debug)]
+pub struct Opening {
+    /// Unique among all openings of all gates of this process.
+    pub epoch: u64,
+    /// Own port to address; the first is the default.
+    pub ports: Vec<(u16, SocketAddr)>,
+    /// The connection that proved readiness, until somebody takes it.
+    pub warm: Mutex<Option<TcpStream>>,
+    /// What the data plane makes of this opening, made once.
+    pub attached: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+/// What anybody may read of a workload without asking the loop.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The phase's word.
+    pub phase: &'static str,
+    /// One sentence.
+    pub why: String,
+}
+
+/// How many leases of each kind are open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseCounts {
+    /// Requests in flight.
+    pub request: u32,
+    /// Upgraded and raw connections.
+    pub connection: u32,
+    /// UDP flows.
+    pub flow: u32,
+}
+
+/// What those who wait are told.
+#[derive(Clone, Debug)]
+pub(crate) enum Verdict {
+    /// Wait on.
+    Shut,
+    /// Come in.
+    Open,
+    /// Not before this moment, because of this.
+    Denied { failure: Arc<Failure>, retry_at: Option<Timestamp> },
+}
+
+/// Workloads that somebody wants, on their way to the loop: each at most once.
+#[derive(Debug, Default)]
+pub(crate) struct Summons {
+    wanted: Mutex<Vec<(Key, WakeCause)>>,
+    notify: Notify,
+}
+
+impl Summons {
+    /// Waits until somebody is wanted.
+    pub(crate) async fn arrived(&self) {
+        self.notify.notified().await;
+    }
+
+    /// Takes everybody who is wanted.
+    pub(crate) fn take(&self) -> Vec<(Key, WakeCause)> {
+        std::mem::take(&mut self.wanted.lock().expect("no panic while holding the lock"))
+    }
+
+    fn call(&self, key: Key, cause: WakeCause) {
+        self.wanted.lock().expect("no panic while holding the lock").push((key, cause));
+        self.notify.notify_one();
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(id: WorkloadId, key: Key, clock: Clock, summons: Arc<Summons>) -> Self {
+        Self {
+            id,
+            key,
+            clock,
+            shut: AtomicBool::new(true),
+            opening: ArcSwapOption::empty(),
+            served: AtomicU64::new(0),
+            waiting: AtomicU32::new(0),
+            opened: Default::default(),
+            last_use: AtomicU64::new(0),
+            wake_timeout_ms: AtomicU64::new(60_000),
+            summoned: AtomicBool::new(false),
+            summons,
+            verdict: watch::Sender::new(Verdict::Shut),
+            drained: Notify::new(),
+            story: StoryBook::default(),
+            published: ArcSwap::from_pointee(Published { phase: "unknown", why: String::new() }),
+        }
+    }
+
+    /// The workload's id.
+    pub fn id(&self) -> &WorkloadId {
+        &self.id
+    }
+
+    /// The current opening, while the gate is open. Neither wakes nor counts as use.
+    pub fn peek(&self) -> Option<Arc<Opening>> {
+        if self.shut.load(Ordering::SeqCst) { None } else { self.opening.load_full() }
+    }
+
+    /// Wants the workload awake, without waiting for it. Says whether this want is the first one
+    /// since the loop last listened.
+    pub fn summon(&self, cause: WakeCause) -> bool {
+        let first = !self.summoned.swap(true, Ordering::AcqRel);
+        if first {
+            self.summons.call(self.key, cause);
+        }
+        first
+    }
+
+    /// Counts as use now, without waking anything.
+    pub fn touch(&self) {
+        self.last_use.fetch_max(self.clock.now().0, Ordering::AcqRel);
+    }
+
+    /// The stories of its wakes.
+    pub fn story(&self) -> &StoryBook {
+        &self.story
+    }
+
+    /// The phase and why, as last published by the loop.
+    pub fn published(&self) -> Arc<Published> {
+        self.published.load_full()
+    }
+
+    /// Why callers are denied now, if they are.
+    pub fn denial(&self) -> Option<Denial> {
+        self.verdict.borrow().denial(self.clock.now())
+    }
+
+    /// Leases open, by kind.
+    pub fn counts(&self) -> LeaseCounts {
+        LeaseCounts::unpack(self.served.load(Ordering::SeqCst))
+    }
+
+    /// Callers that wait for the gate to open.
+    pub fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// Leases ever opened of a kind.
+    pub fn opened(&self, kind: Kind) -> u64 {
+        self.opened[kind.index()].load(Ordering::Relaxed)
+    }
+
+    /// How long one wake may take.
+    pub fn wake_timeout(&self) -> Duration {
+        Duration::from_millis(self.wake_timeout_ms.load(Ordering::Relaxed))
+    }
+
+    /// Counts a lease, then looks whether the gate is open: the order that makes closing safe.
+    pub(crate) fn try_pass(&self, kind: Kind) -> Option<Arc<Opening>> {
+        self.served.fetch_add(kind.unit(), Ordering::SeqCst);
+        if let Some(opening) = self.peek() {
+            self.opened[kind.index()].fetch_add(1, Ordering::Relaxed);
+            return Some(opening);
+        }
+        self.release(kind);
+        None
+    }
+
+    /// Ends a lease that was served.
+    pub(crate) fn end(&self, kind: Kind) {
+        self.touch();
+        self.release(kind);
+    }
+
+    pub(crate) fn enter_waiting(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn leave_waiting(&self) {
+        self.touch();
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn verdicts(&self) -> watch::Receiver<Verdict> {
+        self.verdict.subscribe()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The loop has taken the summons; from here on a new want is a new summons.
+    pub(crate) fn summons_taken(&self) {
+        self.summoned.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn open(&self, opening: Opening) {
+        self.touch();
+        self.opening.store(Some(Arc::new(opening)));
+        self.shut.store(false, Ordering::SeqCst);
+        self.verdict.send_replace(Verdict::Open);
+    }
+
+    /// Opens again to the upstream that it had.
+    pub(crate) fn reopen(&self) {
+        self.shut.store(false, Ordering::SeqCst);
+        self.verdict.send_replace(Verdict::Open);
+    }
+
+    /// Whether it still has the upstream it was opened with.
+    pub(crate) fn has_opening(&self) -> bool {
+        self.opening.load().is_some()
+    }
+
+    /// Shuts, and keeps the upstream for those who passed and for opening again.
+    pub(crate) fn close(&self) -> Activity {
+        self.shut.store(true, Ordering::SeqCst);
+        self.verdict.send_replace(Verdict::Shut);
+        self.activity()
+    }
+
+    /// Shuts for good: the upstream is gone.
+    pub(crate) fn shut(&self) {
+        self.shut.store(true, Ordering::SeqCst);
+        self.opening.store(None);
+        self.verdict.send_replace(Verdict::Shut);
+    }
+
+    pub(crate) fn deny(&self, failure: Failure, retry_at: Option<Timestamp>) {
+        self.verdict.send_replace(Verdict::Denied { failure: Arc::new(failure), retry_at });
+    }
+
+    /// What is counted now. The last use is read after the count, so that a lease that has just
+    /// ended has already said when.
+    pub(crate) fn activity(&self) -> Activity {
+        let served = self.counts().total();
+        let waiting = self.waiting();
+        let last_use = Timestamp(self.last_use.load(Ordering::SeqCst));
+        Activity { served, waiting, last_use }
+    }
+
+    /// Waits until no lease is served.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let notified = self.drained.notified();
+            if self.served.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    pub(crate) fn publish(&self, published: Published) {
+        self.published.store(Arc::new(published));
+    }
+
+    pub(crate) fn set_wake_timeout(&self, timeout: Duration) {
+        let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        self.wake_timeout_ms.store(ms, Ordering::Relaxed);
+    }
+
+    fn release(&self, kind: Kind) {
+        let before = self.served.fetch_sub(kind.unit(), Ordering::SeqCst);
+        if before == kind.unit() && self.shut.load(Ordering::SeqCst) {
+            self.drained.notify_waiters();
+        }
+    }
+}
+
+impl Verdict {
+    /// Whether this denies a caller who comes now.
+    pub(crate) fn denial(&self, now: Timestamp) -> Option<Denial> {
+        match self {
+            Self::Denied { failure, retry_at } => match retry_at {
+                Some(at) if *at <= now => None,
+                Some(at) => Some(denial(failure, at.since(now))),
+                None => Some(denial(failure, FOR_EVER)),
+            },
+            Self::Shut | Self::Open => None,
+        }
+    }
+
+    /// What a caller is told who was waiting when this was said.
+    pub(crate) fn denial_of_waiting(&self, now: Timestamp) -> Option<Denial> {
+        match self {
+            Self::Denied { failure, retry_at } => {
+                let wait = retry_at.map_or(FOR_EVER, |at| at.since(now));
+                Some(denial(failure, wait))
+            }
+            Self::Shut | Self::Open => None,
+        }
+    }
+}
+
+/// What "nothing but a correction helps" says as `Retry-After`.
+const FOR_EVER: Duration = Duration::from_secs(60);
+
+fn denial(failure: &Arc<Failure>, retry_after: Duration) -> Denial {
+    Denial { failure: Failure::clone(failure), retry_after }
+}
+
+impl LeaseCounts {
+    /// All kinds together.
+    pub fn total(self) -> u32 {
+        self.request.saturating_add(self.connection).saturating_add(self.flow)
+    }
+
+    fn unpack(served: u64) -> Self {
+        let part = |kind: Kind| {
+            u32::try_from((served >> kind.shift()) & Kind::MASK).expect("a part has 21 bits")
+        };
+        Self {
+            request: part(Kind::Request),
+            connection: part(Kind::Connection),
+            flow: part(Kind::Flow),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use crate::lease::Admission;
+
+    use super::*;
+
+    fn gate() -> Arc<Gate> {
+        let id = WorkloadId::parse("test/w").expect("an id");
+        Arc::new(Gate::new(id, Key(0), Clock::start(), Arc::default()))
+    }
+
+    fn opening(epoch: u64) -> Opening {
+        let ports = Vec::new();
+        Opening { epoch, ports, warm: Mutex::new(None), attached: OnceLock::new() }
+    }
+
+    #[tokio::test]
+    async fn a_shut_gate_summons_once_and_counts_who_waits() {
+        let gate = gate();
+        let first = gate.ask(Kind::Request);
+        let second = gate.ask(Kind::Connection);
+        assert!(matches!(&first, Admission::Wait(waiting) if waiting.first));
+        assert!(matches!(&second, Admission::Wait(waiting) if !waiting.first));
+        assert_eq!(gate.summons.take().len(), 1);
+        assert_eq!(gate.activity().waiting, 2);
+        drop((first, second));
+        assert_eq!(gate.activity().open(), 0);
+    }
+
+    #[tokio::test]
+    async fn everybody_who_waits_comes_in_when_it_opens() {
+        let gate = gate();
+        let Admission::Wait(waiting) = gate.ask(Kind::Connection) else { panic!("it is shut") };
+        let arrival = tokio::spawn(waiting.ready());
+        gate.open(opening(7));
+        let pass = arrival.await.expect("no panic").expect("admitted");
+        assert_eq!(pass.opening.epoch, 7);
+        assert_eq!(gate.counts(), LeaseCounts { connection: 1, ..LeaseCounts::default() });
+        assert_eq!(gate.activity(), Activity { waiting: 0, ..gate.activity() });
+        drop(pass);
+        assert_eq!(gate.counts().total(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_denial_reaches_those_who_wait_and_those_who_come_too_early() {
+        let gate = gate();
+        let Admission::Wait(waiting) = gate.ask(Kind::Request) else { panic!("it is shut") };
+        let failure = Failure::new(dormouse_core::FailureKind::NeverReady, "no");
+        gate.deny(failure.clone(), Some(gate.now() + Duration::from_secs(60)));
+        assert_eq!(waiting.ready().await.expect_err("denied").failure, failure);
+        assert!(matches!(gate.ask(Kind::Request), Admission::Denied(_)));
+        gate.deny(failure, Some(gate.now()));
+        assert!(matches!(gate.ask(Kind::Request), Admission::Wait(_)));
+    }
+
+    #[tokio::test]
+    async fn an_old_denial_does_not_answer_who_came_after_it() {
+        let gate = gate();
+        let failure = Failure::new(dormouse_core::FailureKind::NeverReady, "no");
+        gate.deny(failure, Some(gate.now()));
+        let Admission::Wait(waiting) = gate.ask(Kind::Request) else { panic!("it is over") };
+        let arrival = tokio::spawn(waiting.ready());
+        gate.open(opening(1));
+        assert!(arrival.await.expect("no panic").is_ok());
+    }
+
+    /// The proof of the order in `try_pass` and `close`: whoever has passed is counted by whoever
+    /// closes, whatever the interleaving.
+    #[test]
+    fn nobody_passes_a_gate_that_was_closed_on_an_empty_room() {
+        const ROUNDS: usize = 20_000;
+        let gate = gate();
+        gate.open(opening(1));
+        let resting = AtomicBool::new(false);
+        let done = AtomicBool::new(false);
+        let served_in_rest = AtomicU64::new(0);
+        let passes = AtomicU64::new(0);
+        std::thread::scope(|threads| {
+            for _ in 0..2 {
+                threads.spawn(|| {
+                    while !done.load(Ordering::Acquire) {
+                        if gate.try_pass(Kind::Request).is_some() {
+                            passes.fetch_add(1, Ordering::Relaxed);
+                            if resting.load(Ordering::SeqCst) {
+                                served_in_rest.fetch_add(1, Ordering::SeqCst);
+                            }
+                            gate.end(Kind::Request);
+                        }
+                    }
+                });
+            }
+            for _ in 0..ROUNDS {
+                if gate.close().served == 0 {
+                    // Nobody is inside, and nobody may come in until it opens again.
+                    resting.store(true, Ordering::SeqCst);
+                    std::hint::spin_loop();
+                    resting.store(false, Ordering::SeqCst);
+                }
+                gate.reopen();
+                std::thread::yield_now();
+            }
+            done.store(true, Ordering::Release);
+        });
+        assert_eq!(served_in_rest.load(Ordering::SeqCst), 0);
+        assert!(passes.load(Ordering::Relaxed) > 0);
+    }
+}

@@ -1,0 +1,202 @@
+//! The loop: the only mutator of the fleet. It takes one thing at a time (an answer, a summons, a
+//! command, an item of a feed, a deadline), hands it to the core, executes every effect, and
+//! sleeps until the core's next deadline.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use dormouse_core::fleet::{self, Fleet, Key};
+use dormouse_core::lifecycle::{Event, SleepAnswer, Ticket};
+use dormouse_core::{EnvironmentName, WorkloadId, limits};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::effects::Answer;
+use crate::environment::{Environment, Fed};
+use crate::gate::{Published, Summons};
+use crate::handle::{Command, Handle};
+use crate::journal::{Journal, JournalKind};
+use crate::witness::Witness;
+use crate::workload::{WakeUnderWay, Workload};
+
+/// What a keeper is made with.
+pub struct KeeperSettings {
+    /// Spreads retries; any number.
+    pub seed: u64,
+    /// Counts what happens.
+    pub witness: Arc<dyn Witness>,
+    /// Ends the keeper. Workloads are left as they are.
+    pub shutdown: CancellationToken,
+}
+
+/// The loop and everything it owns.
+pub struct Keeper {
+    pub(crate) fleet: Fleet,
+    pub(crate) clock: Clock,
+    pub(crate) workloads: BTreeMap<Key, Workload>,
+    pub(crate) environments: BTreeMap<EnvironmentName, Environment>,
+    pub(crate) inbox: VecDeque<(Key, Event)>,
+    pub(crate) tickets: BTreeMap<Ticket, oneshot::Sender<Option<SleepAnswer>>>,
+    pub(crate) answers: mpsc::Sender<Answer>,
+    pub(crate) tasks: JoinSet<()>,
+    pub(crate) openings: u64,
+    answered: mpsc::Receiver<Answer>,
+    commands: mpsc::Receiver<Command>,
+    pub(crate) feeds: mpsc::Sender<Fed>,
+    fed: mpsc::Receiver<Fed>,
+    pub(crate) summons: Arc<Summons>,
+    pub(crate) next_ticket: u64,
+    journal: Arc<Journal>,
+    pub(crate) witness: Arc<dyn Witness>,
+    shutdown: CancellationToken,
+}
+
+impl Keeper {
+    /// Starts the loop as a task of its own, which ends with the settings' token.
+    pub fn spawn(settings: KeeperSettings) -> (Handle, tokio::task::JoinHandle<()>) {
+        let clock = Clock::start();
+        let (commands, commanded) = mpsc::channel(limits::KEEPER_QUEUE);
+        let (answers, answered) = mpsc::channel(limits::KEEPER_QUEUE);
+        let (feeds, fed) = mpsc::channel(limits::FEED_QUEUE);
+        let journal = Arc::new(Journal::default());
+        let handle = Handle { commands, journal: Arc::clone(&journal), clock };
+        let keeper = Self {
+            fleet: Fleet::new(settings.seed),
+            clock,
+            workloads: BTreeMap::new(),
+            environments: BTreeMap::new(),
+            inbox: VecDeque::new(),
+            tickets: BTreeMap::new(),
+            answers,
+            tasks: JoinSet::new(),
+            openings: 0,
+            answered,
+            commands: commanded,
+            feeds,
+            fed,
+            summons: Arc::default(),
+            next_ticket: 0,
+            journal,
+            witness: settings.witness,
+            shutdown: settings.shutdown,
+        };
+        (handle, tokio::spawn(keeper.run()))
+    }
+
+    async fn run(mut self) {
+        let shutdown = self.shutdown.clone();
+        let summons = Arc::clone(&self.summons);
+        loop {
+            let next = self.fleet.poll_timeout().map(|(at, _)| self.clock.instant(at));
+            let timer = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // Answers come before deadlines: what was answered in time is not called late.
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(answer) = self.answered.recv() => self.answer(answer),
+                () = summons.arrived() => self.summoned(),
+                Some((environment, item)) = self.fed.recv() => self.fed(&environment, item),
+                Some(command) = self.commands.recv() => self.command(command),
+                Some(_ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
+                () = timer => {
+                    self.fleet.handle_timeout(self.clock.now());
+                    self.drain();
+                }
+            }
+        }
+        self.tasks.shutdown().await;
+    }
+
+    /// Hands an event to the core and executes everything that follows.
+    pub(crate) fn tell(&mut self, key: Key, event: Event) {
+        self.inbox.push_back((key, event));
+        self.drain();
+    }
+
+    pub(crate) fn drain(&mut self) {
+        loop {
+            while let Some(effect) = self.fleet.poll_effect() {
+                self.execute(effect);
+            }
+            let Some((key, event)) = self.inbox.pop_front() else {
+                return;
+            };
+            self.fleet.handle(fleet::Event::Workload(key, event), self.clock.now());
+        }
+    }
+
+    fn execute(&mut self, effect: fleet::Effect) {
+        match effect {
+            fleet::Effect::Act(key, effect) => self.act(key, effect),
+            fleet::Effect::Moved { key, from, to } => self.moved(key, from, to),
+            fleet::Effect::PinEnded(key) => {
+                let Some(workload) = self.workloads.get_mut(&key) else {
+                    return;
+                };
+                workload.pin = None;
+                let id = workload.id.clone();
+                self.write_journal(Some(id), JournalKind::Unpinned);
+            }
+        }
+    }
+
+    fn moved(&mut self, key: Key, from: &'static str, to: &'static str) {
+        self.publish(key);
+        let now = self.clock.now();
+        let Some(workload) = self.workloads.get_mut(&key) else {
+            return;
+        };
+        let id = workload.id.clone();
+        let why = workload.gate.published().why.clone();
+        tracing::info!(workload = %id, from, to, why, "Moved");
+        self.witness.moved(&id, from, to);
+        if to == "waking" {
+            workload.wake = Some(WakeUnderWay { began: now, start_sent: None, probe_sent: None });
+        } else if let Some(wake) = workload.wake.take() {
+            let times = wake.times(now);
+            workload.last_wake_times = Some(times);
+            let explanation = self.fleet.explain(key, None, now);
+            let cause = explanation.as_ref().and_then(|e| e.last_wake).map(|(_, cause)| cause);
+            let failure = explanation.and_then(|e| e.last_failure).map(|(_, f)| f.kind.slug());
+            let outcome = match to {
+                "failed" | "gone" | "misconfigured" => failure.unwrap_or(to),
+                other => other,
+            };
+            if let Some(cause) = cause {
+                self.witness.woke(&id, cause, outcome, times);
+            }
+        }
+        self.write_journal(Some(id), JournalKind::Phase { from, to, why });
+    }
+
+    /// Publishes the phase and why for whoever asks without the loop.
+    pub(crate) fn publish(&self, key: Key) {
+        let Some(workload) = self.workloads.get(&key) else {
+            return;
+        };
+        let activity = Some(workload.gate.activity());
+        if let Some(explanation) = self.fleet.explain(key, activity, self.clock.now()) {
+            workload.gate.publish(Published { phase: explanation.phase, why: explanation.why });
+        }
+    }
+
+    pub(crate) fn write_journal(&self, workload: Option<WorkloadId>, kind: JournalKind) {
+        self.journal.write(self.clock.unix_ms(self.clock.now()), workload, kind);
+    }
+
+    fn summoned(&mut self) {
+        for (key, cause) in self.summons.take() {
+            if let Some(workload) = self.workloads.get(&key) {
+                workload.gate.summons_taken();
+                self.tell(key, Event::Wanted(cause));
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What the loop keeps of one workload beside the core's entry.
+
+use std::sync::Arc;
+
+use dormouse_core::policy::Readiness;
+use dormouse_core::{EnvironmentName, Epoch, RunId, Timestamp, WorkloadId};
+use dormouse_providers::{LaunchSpec, Sighting, Target};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::gate::{Gate, Opening};
+use crate::probe::Proven;
+use crate::view::PinView;
+use crate::witness::WakeTimes;
+
+/// One workload of the loop.
+pub(crate) struct Workload {
+    pub(crate) id: WorkloadId,
+    pub(crate) environment: EnvironmentName,
+    pub(crate) target: Target,
+    pub(crate) launch: Option<LaunchSpec>,
+    pub(crate) gate: Arc<Gate>,
+    /// The last look; probes listen to it.
+    pub(crate) sighting: watch::Sender<Option<Sighting>>,
+    /// What the last probe found, until the gate opens to it.
+    pub(crate) proven: Option<Proven>,
+    /// The run that was last ready: a pause keeps it.
+    pub(crate) ready_run: Option<RunId>,
+    /// The start, probe or rest in flight.
+    pub(crate) in_flight: Option<(Epoch, AbortHandle)>,
+    /// Waits for a closed gate to drain.
+    pub(crate) drain: Option<AbortHandle>,
+    /// Reads the log of a failure that is about to be told.
+    pub(crate) log: Option<AbortHandle>,
+    pub(crate) pin: Option<PinView>,
+    pub(crate) wake: Option<WakeUnderWay>,
+    pub(crate) last_wake_times: Option<WakeTimes>,
+}
+
+/// The clock readings of a wake that has not ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WakeUnderWay {
+    pub(crate) began: Timestamp,
+    pub(crate) start_sent: Option<Timestamp>,
+    pub(crate) probe_sent: Option<Timestamp>,
+}
+
+impl Workload {
+    /// The port that is probed and that routes lead to by default.
+    pub(crate) fn main_port(&self, named: &[u16]) -> Option<u16> {
+        let declared = || self.sighting.borrow().as_ref().and_then(|seen| seen.default_port);
+        named.first().copied().or_else(declared)
+    }
+
+    /// What counts as ready now. A run that was ready before it was paused has only to answer
+    /// again: the engine's health verdict of a paused container is stale or wrong, and its next
+    /// one may be half a minute away.
+    pub(crate) fn readiness(&self, wished: &Readiness, named: &[u16]) -> Readiness {
+        let run = self.sighting.borrow().as_ref().and_then(|seen| seen.condition.run());
+        let resumed = run.is_some() && run == self.ready_run;
+        match wished {
+            Readiness::Auto | Readiness::Engine if resumed && self.main_port(named).is_some() => {
+                Readiness::Tcp
+            }
+            Readiness::Auto
+            | Readiness::Engine
+            | Readiness::Tcp
+            | Readiness::Http { .. }
+            | Readiness::Grpc { .. } => wished.clone(),
+        }
+    }
+
+    /// The opening to what the last probe found. Ports that the probe did not touch are reached
+    /// the same way as the one that it did.
+    pub(crate) fn opening(&self, epoch: u64, proven: Proven, named: &[u16]) -> Opening {
+        let main = self.main_port(named);
+        let sighting = self.sighting.borrow();
+        let mut ports = Vec::with_capacity(named.len().max(1));
+        if let (Some(port), Some(at)) = (main, proven.at) {
+            ports.push((port, at));
+        }
+        for &port in named.iter().filter(|&&port| Some(port) != main || proven.at.is_none()) {
+            let candidates = sighting.as_ref().map(|seen| seen.candidates(port));
+            let candidates = candidates.unwrap_or_default();
+            let same_way =
+                candidates.iter().find(|c| proven.at.map(|at| at.ip()) == Some(c.at.ip()));
+            if let Some(candidate) = same_way.or(candidates.first()) {
+                ports.push((port, candidate.at));
+            }
+        }
+        Opening {
+            epoch,
+            ports,
+            warm: std::sync::Mutex::new(proven.warm),
+            attached: std::sync::OnceLock::new(),
+        }
+    }
+
+    /// Ends the start, probe or rest in flight, if it is this one.
+    pub(crate) fn abandon(&mut self, epoch: Epoch) {
+        if self.in_flight.as_ref().is_some_and(|(asked, _)| *asked == epoch)
+            && let Some((_, task)) = self.in_flight.take()
+        {
+            task.abort();
+        }
+    }
+
+    /// Ends everything that runs on its behalf.
+    pub(crate) fn abandon_all(&mut self) {
+        let tasks = [self.drain.take(), self.log.take(), self.in_flight.take().map(|(_, t)| t)];
+        for task in tasks.into_iter().flatten() {
+            task.abort();
+        }
+    }
+}
+
+impl WakeUnderWay {
+    pub(crate) fn times(self, ended: Timestamp) -> WakeTimes {
+        let start_sent = self.start_sent.unwrap_or(ended);
+        let probe_sent = self.probe_sent.unwrap_or(ended);
+        let started_from = self.start_sent.unwrap_or(probe_sent);
+        WakeTimes {
+            needs: start_sent.min(probe_sent).since(self.began),
+            start: probe_sent.since(started_from),
+            ready: ended.since(probe_sent),
+        }
+    }
+}
