@@ -35,7 +35,6 @@ impl Fleet {
                 Phase::new(now),
                 now,
             );
-            self.emit(key, lifecycle::Effect::ShutGate, now);
             self.emit(key, lifecycle::Effect::Observe, now);
             self.arm(key);
             return;

@@ -258,6 +258,10 @@ impl Fleet {
             entry.last_wake = Some((now, waking.cause));
         }
         entry.phase = after;
+        if from != to && before.denies() {
+            // What denied its callers holds no longer.
+            self.effects.push_back(Effect::Act(key, lifecycle::Effect::ShutGate));
+        }
         if from != to {
             self.effects.push_back(Effect::Moved { key, from, to });
         }

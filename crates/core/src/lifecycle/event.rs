@@ -122,6 +122,29 @@ pub enum WakeCause {
     Crash,
 }
 
+impl Event {
+    /// The start, rest or probe that this is the answer to.
+    pub(super) fn answers(&self) -> Option<Epoch> {
+        match self {
+            Self::Started { epoch, .. }
+            | Self::Rested { epoch, .. }
+            | Self::Probed { epoch, .. } => Some(*epoch),
+            Self::Wanted(_)
+            | Self::SleepAsked(_)
+            | Self::SleepForced(_)
+            | Self::Observed(_)
+            | Self::EnvironmentLost
+            | Self::NeighboursChanged
+            | Self::PolicyChanged
+            | Self::DeadlineReached
+            | Self::GateClosed { .. }
+            | Self::ActivityRead { .. }
+            | Self::LeasesEnded { .. }
+            | Self::LogRead(_) => None,
+        }
+    }
+}
+
 impl Activity {
     /// Everybody who would be hurt by a rest now.
     pub fn open(self) -> u32 {

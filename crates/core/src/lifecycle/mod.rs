@@ -130,6 +130,9 @@ pub type Effects = Vec<Effect>;
 
 /// One step of one lifecycle: by value, total, deterministic.
 pub fn step(phase: Phase, facts: &Facts<'_>, event: Event, now: Timestamp) -> (Phase, Effects) {
+    let awaited = phase
+        .in_flight()
+        .filter(|&epoch| event.answers() != Some(epoch));
     let mut effects = Effects::new();
     let next = match phase {
         Phase::Unknown(phase) => unknown::step(phase, facts, event, now, &mut effects),
@@ -142,6 +145,9 @@ pub fn step(phase: Phase, facts: &Facts<'_>, event: Event, now: Timestamp) -> (P
         Phase::Misconfigured(phase) => misconfigured::step(phase, event, now, &mut effects),
         Phase::Gone(phase) => gone::step(phase, facts, event, now, &mut effects),
     };
+    if let Some(epoch) = awaited.filter(|&epoch| next.in_flight() != Some(epoch)) {
+        effects.insert(0, Effect::Abandon { epoch });
+    }
     (next, effects)
 }
 

@@ -341,6 +341,19 @@ impl Phase {
         }
     }
 
+    /// Whether callers are denied in this phase.
+    pub fn denies(&self) -> bool {
+        match self {
+            Self::Failed(_) | Self::Misconfigured(_) | Self::Gone(_) => true,
+            Self::Unknown(_)
+            | Self::Asleep(_)
+            | Self::Waking(_)
+            | Self::Ready(_)
+            | Self::Draining(_)
+            | Self::Settling(_) => false,
+        }
+    }
+
     /// Whether it holds `dependent` leases on its needs: from the moment a wake begins until it
     /// is known to be asleep or to have failed. A rest that ended unclearly is not known to be.
     pub fn holds_needs(&self) -> bool {

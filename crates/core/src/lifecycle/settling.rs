@@ -28,7 +28,6 @@ pub(super) fn step(
             Phase::Settling(Settling { then, ..phase })
         }
         Event::DeadlineReached => {
-            effects.push(Effect::Abandon { epoch: phase.epoch });
             let detail = "the runtime did not answer".to_owned();
             unclear(
                 &phase,

@@ -41,6 +41,8 @@ pub(super) fn step(
             effects.push(Effect::Answer(ticket, SleepAnswer::Refused(why)));
             Phase::Waking(phase)
         }
+        // From here on somebody waits at its gate, and is told how it ends.
+        Event::Wanted(cause @ WakeCause::Request) => Phase::Waking(Waking { cause, ..phase }),
         Event::Wanted(_)
         | Event::Started { .. }
         | Event::EnvironmentLost
@@ -304,6 +306,9 @@ fn ended(
         effects.push(Effect::Completed);
         effects.push(Effect::Calm);
         effects.push(tell(StepKind::Ready, "ran to its end"));
+        if phase.cause == WakeCause::Request {
+            effects.push(deny_completed(now));
+        }
         return asleep::enter(&unneeded(facts), now, effects);
     }
     let failure = crash(exit_code);
@@ -316,6 +321,15 @@ fn unneeded<'a>(facts: &Facts<'a>) -> Facts<'a> {
         dependents: 0,
         pin: Pinned::No,
         ..facts.clone()
+    }
+}
+
+/// What runs to its end serves nobody who waits at its gate.
+fn deny_completed(now: Timestamp) -> Effect {
+    let kind = FailureKind::Crashed { exit_code: Some(0) };
+    Effect::Deny {
+        failure: Failure::new(kind, "it ran to its end, as those who need it expect"),
+        retry_at: Some(now + limits::RETRY_DELAY_MIN),
     }
 }
 
@@ -387,13 +401,11 @@ fn deadline_reached(
                 effects,
             )
         }
-        WakeStep::Starting { epoch } => {
-            abandon(*epoch, effects);
+        WakeStep::Starting { .. } => {
             let failure = timed_out("the runtime had answered");
             give_up(&phase, failure, Remains::Unclear, facts, now, effects)
         }
-        WakeStep::Probing { epoch, run } => {
-            abandon(*epoch, effects);
+        WakeStep::Probing { run, .. } => {
             let remains = Remains::Run(*run);
             give_up(
                 &phase,
@@ -442,10 +454,6 @@ fn timed_out(before: &str) -> Failure {
         FailureKind::TimedOut,
         format!("its wake_timeout passed before {before}"),
     )
-}
-
-fn abandon(epoch: Epoch, effects: &mut Effects) {
-    effects.push(Effect::Abandon { epoch });
 }
 
 fn tell(kind: StepKind, message: impl Into<String>) -> Effect {
