@@ -1,0 +1,348 @@
+//! Where configuration becomes reality: builds the registry from the file and the labels, and
+//! hands each new one to the keeper and to the data plane. What was good stays until something
+//! better is complete.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dormouse_core::findings::Severity;
+use dormouse_core::routes::RouteTable;
+use dormouse_core::{EnvironmentName, WorkloadId};
+use dormouse_keeper::{Definition, EnvironmentDefinition, Gate, Handle, Layout};
+use dormouse_providers::Provider;
+use dormouse_proxy::{Routes, Site, SiteCounters};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::gatekeeping::Gatekeeping;
+use crate::registry::{Registry, WorkloadSpec, assemble};
+use crate::reload::{Reading, Reload, Reloader, Watch};
+use crate::runtimes::Runtimes;
+use crate::sources::Sources;
+
+/// Reloads that wait to be looked at.
+const REQUESTS_MAX: usize = 16;
+
+/// How long the first visitors may have to wait for the first listing of labels.
+const FIRST_LISTING_MAX: Duration = Duration::from_secs(5);
+
+/// What became of a reload.
+#[derive(Clone, Debug)]
+pub enum ReloadOutcome {
+    /// The new configuration holds.
+    Applied,
+    /// It says what it said before.
+    Unchanged,
+    /// It has errors; the good one stays. The reading tells them.
+    Refused(Arc<Reading>),
+}
+
+/// Asks the conductor to read the file again.
+pub type ReloadRequest = oneshot::Sender<ReloadOutcome>;
+
+/// The adapters in use, by environment.
+pub type Adapters = Arc<BTreeMap<EnvironmentName, Arc<dyn Provider>>>;
+
+/// What the rest of the process may see of the conductor's work, and ask of it.
+#[derive(Clone)]
+pub struct Score {
+    /// The registry that holds.
+    pub registry: watch::Receiver<Arc<Registry>>,
+    /// What the last reading of the file found.
+    pub reading: watch::Receiver<Arc<Reading>>,
+    /// The adapters in use.
+    pub adapters: watch::Receiver<Adapters>,
+    /// Asks for a reload.
+    pub reload: mpsc::Sender<ReloadRequest>,
+}
+
+/// Builds registries and applies them; the only one who does.
+pub struct Conductor {
+    reloader: Reloader,
+    runtimes: Runtimes,
+    sources: Sources,
+    keeper: Handle,
+    routes: Routes<Gatekeeping>,
+    counters: BTreeMap<WorkloadId, Arc<SiteCounters>>,
+    version: u64,
+    registry: watch::Sender<Arc<Registry>>,
+    reading: watch::Sender<Arc<Reading>>,
+    adapters: watch::Sender<Adapters>,
+    requests: mpsc::Receiver<ReloadRequest>,
+}
+
+/// Why a configuration could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The adapter of an environment could not be made.
+    #[error(transparent)]
+    Environment(#[from] crate::runtimes::UnusableEnvironment),
+    /// The keeper has ended.
+    #[error(transparent)]
+    Keeper(#[from] dormouse_keeper::Gone),
+}
+
+impl Conductor {
+    /// A conductor that has applied the reloader's settings once.
+    ///
+    /// # Errors
+    /// When they cannot be applied.
+    pub async fn begin(
+        reloader: Reloader,
+        keeper: Handle,
+        routes: Routes<Gatekeeping>,
+    ) -> Result<(Self, Score), ApplyError> {
+        let settings = Arc::clone(reloader.settings());
+        let first = Arc::new(assemble(0, &settings, &BTreeMap::new()));
+        let reading = Arc::new(reloader.last().clone());
+        let (request, requests) = mpsc::channel(REQUESTS_MAX);
+        let mut conductor = Self {
+            reloader,
+            runtimes: Runtimes::default(),
+            sources: Sources::default(),
+            keeper,
+            routes,
+            counters: BTreeMap::new(),
+            version: 0,
+            registry: watch::Sender::new(first),
+            reading: watch::Sender::new(reading),
+            adapters: watch::Sender::new(Adapters::default()),
+            requests,
+        };
+        let score = Score {
+            registry: conductor.registry.subscribe(),
+            reading: conductor.reading.subscribe(),
+            adapters: conductor.adapters.subscribe(),
+            reload: request,
+        };
+        conductor.apply(&settings).await?;
+        conductor.await_labels().await?;
+        Ok((conductor, score))
+    }
+
+    /// Follows the files, the labels and the requests until `shutdown`, then ends the adapters.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let changed = self.sources.changed();
+        let mut files = FileWatch::start(self.reloader.last());
+        let mut hangup = signal(SignalKind::hangup()).ok();
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = changed.notified() => self.labels_changed().await,
+                Some(()) = files.changed() => {
+                    self.reload().await;
+                    files.follow(self.reloader.last());
+                }
+                Some(()) = async { hangup.as_mut()?.recv().await } => {
+                    self.reload().await;
+                    files.follow(self.reloader.last());
+                }
+                Some(request) = self.requests.recv() => {
+                    let outcome = self.reload().await;
+                    files.follow(self.reloader.last());
+                    // Whoever asked and has gone needs no answer.
+                    let _ = request.send(outcome);
+                }
+            }
+        }
+        self.runtimes.shutdown().await;
+    }
+
+    /// Gives the runtimes a moment to show their labels, so that the first visitors find their
+    /// routes. One that does not answer keeps nobody waiting for longer.
+    async fn await_labels(&mut self) -> Result<(), ApplyError> {
+        let changed = self.sources.changed();
+        let deadline = Instant::now() + FIRST_LISTING_MAX;
+        while !self.sources.all_listed() {
+            if timeout_at(deadline, changed.notified()).await.is_err() {
+                tracing::warn!("Began without the labels of an environment that does not answer");
+                break;
+            }
+        }
+        let settings = Arc::clone(self.reloader.settings());
+        self.apply(&settings).await
+    }
+
+    async fn labels_changed(&mut self) {
+        let settings = Arc::clone(self.reloader.settings());
+        if let Err(error) = self.apply(&settings).await {
+            tracing::error!(%error, "Could not apply the labels");
+        }
+    }
+
+    /// Reads the file again. A bad file changes nothing and is reported.
+    async fn reload(&mut self) -> ReloadOutcome {
+        let before = Arc::clone(self.reloader.settings());
+        let outcome = self.reloader.reload();
+        self.reading.send_replace(Arc::new(self.reloader.last().clone()));
+        match outcome {
+            Reload::Unchanged => ReloadOutcome::Unchanged,
+            Reload::Refused => {
+                let reading = Arc::clone(&self.reading.borrow());
+                let errors = errors_in(&reading);
+                tracing::warn!(errors, "Kept the good configuration: the file has errors");
+                ReloadOutcome::Refused(reading)
+            }
+            Reload::Changed(settings) => {
+                warn_of_listeners(&before, &settings);
+                match self.apply(&settings).await {
+                    Ok(()) => tracing::info!(version = self.version, "Applied the configuration"),
+                    Err(error) => tracing::error!(%error, "Could not apply the configuration"),
+                }
+                ReloadOutcome::Applied
+            }
+        }
+    }
+
+    /// Makes one registry of the settings and the labels, and makes it hold.
+    async fn apply(&mut self, settings: &Settings) -> Result<(), ApplyError> {
+        let mut registry = assemble(self.version + 1, settings, &self.sources.found());
+        let current = Arc::clone(&self.registry.borrow());
+        let differs = {
+            let version = std::mem::replace(&mut registry.version, current.version);
+            let differs = registry != *current;
+            registry.version = version;
+            differs
+        };
+        if !differs && self.version > 0 {
+            return Ok(());
+        }
+        let retired = self.runtimes.update(&registry.environments)?;
+        let gates = self.keeper.apply(layout(&registry, &self.runtimes)).await?;
+        let table = self.route_table(&registry, &gates);
+        self.routes.swap(table);
+        self.counters.retain(|id, _| registry.workloads.contains_key(id));
+        self.version = registry.version;
+        report_misconfigured(&current, &registry);
+        self.registry.send_replace(Arc::new(registry));
+        self.publish_adapters();
+        for adapter in retired {
+            adapter.shutdown().await;
+        }
+        Ok(())
+    }
+
+    fn publish_adapters(&mut self) {
+        let adapters = self.runtimes.iter().map(|(spec, a)| (spec.name.clone(), Arc::clone(a)));
+        self.adapters.send_replace(Arc::new(adapters.collect()));
+        let labelled = self.runtimes.iter().filter(|(spec, _)| spec.labels);
+        let labelled = labelled.map(|(spec, a)| (spec.name.clone(), Arc::clone(a))).collect();
+        self.sources.follow(labelled);
+    }
+
+    fn route_table(
+        &mut self,
+        registry: &Registry,
+        gates: &BTreeMap<WorkloadId, Arc<Gate>>,
+    ) -> RouteTable<Arc<Site<Arc<Gate>>>> {
+        let mut routes = Vec::new();
+        for spec in registry.workloads.values() {
+            let Some(gate) = gates.get(&spec.id) else { continue };
+            let counters = Arc::clone(self.counters.entry(spec.id.clone()).or_default());
+            routes.extend(sites(spec, gate, &counters));
+        }
+        // The registry has shared out duplicate patterns already.
+        let (table, duplicates) = RouteTable::build(routes);
+        for duplicate in duplicates {
+            tracing::error!(pattern = %duplicate.pattern, "Left out a route that is taken");
+        }
+        table
+    }
+}
+
+fn sites<'a>(
+    spec: &'a WorkloadSpec,
+    gate: &'a Arc<Gate>,
+    counters: &'a Arc<SiteCounters>,
+) -> impl Iterator<Item = (dormouse_core::routes::Pattern, Arc<Site<Arc<Gate>>>)> + 'a {
+    spec.routes.iter().map(move |route| {
+        let site = Site {
+            key: Arc::clone(gate),
+            workload: spec.id.name().to_owned(),
+            port: route.port,
+            scheme: route.scheme,
+            loading: spec.loading.clone(),
+            held: spec.held,
+            counters: Arc::clone(counters),
+        };
+        (route.pattern.clone(), Arc::new(site))
+    })
+}
+
+fn layout(registry: &Registry, runtimes: &Runtimes) -> Layout {
+    let environments = runtimes.iter().map(|(spec, adapter)| EnvironmentDefinition {
+        name: spec.name.clone(),
+        provider: Arc::clone(adapter),
+    });
+    let workloads = registry.workloads.values().map(|spec| Definition {
+        id: spec.id.clone(),
+        target: spec.target.clone(),
+        launch: spec.launch.clone(),
+        policy: match &spec.misconfigured {
+            Some(message) => Err(message.clone()),
+            None => Ok(Arc::new(spec.policy.clone())),
+        },
+    });
+    Layout { environments: environments.collect(), workloads: workloads.collect() }
+}
+
+fn report_misconfigured(before: &Registry, after: &Registry) {
+    for spec in after.workloads.values() {
+        let known = before.workloads.get(&spec.id).and_then(|spec| spec.misconfigured.as_ref());
+        if let Some(message) = spec.misconfigured.as_ref().filter(|m| known != Some(m)) {
+            tracing::warn!(workload = %spec.id, message, "Left a misconfigured workload alone");
+        }
+    }
+}
+
+fn errors_in(reading: &Reading) -> usize {
+    reading.findings.iter().filter(|finding| finding.severity == Severity::Error).count()
+}
+
+fn warn_of_listeners(before: &Settings, after: &Settings) {
+    let (before, after) = (&before.gateway, &after.gateway);
+    if before.http != after.http || before.admin != after.admin || before.state != after.state {
+        tracing::warn!("Restart dormouse to change its listeners or its state folder");
+    }
+}
+
+/// The files' changes, where there are files and the system can watch them.
+struct FileWatch(Option<(Watch, mpsc::Receiver<()>)>);
+
+impl FileWatch {
+    fn start(reading: &Reading) -> Self {
+        if reading.files.is_empty() {
+            return Self(None);
+        }
+        match Watch::start() {
+            Ok(watch) => {
+                let mut watch = Self(Some(watch));
+                watch.follow(reading);
+                watch
+            }
+            Err(error) => {
+                tracing::warn!(%error, "Could not watch the configuration; reload by SIGHUP");
+                Self(None)
+            }
+        }
+    }
+
+    fn follow(&mut self, reading: &Reading) {
+        if let Some((watch, _)) = &mut self.0
+            && let Err(error) = watch.follow(reading)
+        {
+            tracing::warn!(%error, "Could not watch all of the configuration");
+        }
+    }
+
+    async fn changed(&mut self) -> Option<()> {
+        match &mut self.0 {
+            Some((_, signals)) => signals.recv().await,
+            None => std::future::pending().await,
+        }
+    }
+}
