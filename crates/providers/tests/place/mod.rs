@@ -1,11 +1,7 @@
 //! A place to try the Docker provider: one engine, fake or real, a hand that acts behind the
 //! provider's back, and names that no other test uses.
 
-#![expect(
-    dead_code,
-    unreachable_pub,
-    reason = "each test binary uses its own part of this"
-)]
+#![expect(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -52,9 +48,7 @@ impl Place {
     }
 
     pub async fn newest() -> Self {
-        Self::on(Engine::Fake(
-            FakeEngine::with(EngineConfig::docker_29()).await,
-        ))
+        Self::on(Engine::Fake(FakeEngine::with(EngineConfig::docker_29()).await))
     }
 
     /// `None` where the machine has no engine and none is required.
@@ -66,16 +60,12 @@ impl Place {
         static PLACES: AtomicU32 = AtomicU32::new(0);
         let serial = PLACES.fetch_add(1, Ordering::Relaxed);
         let socket = match &engine {
-            Engine::Fake(engine) => engine.socket(),
-            Engine::Real(engine) => engine.socket().to_owned(),
+            Engine::Fake(engine) => engine.socket().to_path_buf(),
+            Engine::Real(engine) => engine.socket().to_path_buf(),
         };
         let provider = provider_at(DockerEndpoint::Unix(socket));
         let prefix = format!("dormouse-docker-{}-{serial}-", std::process::id());
-        Self {
-            engine,
-            provider,
-            prefix,
-        }
+        Self { engine, provider, prefix }
     }
 
     pub fn as_fake(&self) -> &FakeEngine {
@@ -92,10 +82,7 @@ impl Place {
     /// Creates the container; its name is made one of this place.
     pub async fn create(&self, spec: ContainerSpec) -> Target {
         let target = self.target(&spec.name);
-        let spec = ContainerSpec {
-            name: target.to_string(),
-            ..spec
-        };
+        let spec = ContainerSpec { name: target.to_string(), ..spec };
         match &self.engine {
             Engine::Fake(engine) => drop(engine.by_hand().create(spec).unwrap()),
             Engine::Real(engine) => drop(engine.create_busybox(&spec).await.unwrap()),
@@ -111,9 +98,7 @@ impl Place {
     }
 
     pub async fn start(&self, target: &Target) -> Result<Sighting, ProviderError> {
-        self.provider
-            .start(target, &StartOrder::default(), soon())
-            .await
+        self.provider.start(target, &StartOrder::default(), soon()).await
     }
 
     pub async fn rest(
@@ -122,33 +107,20 @@ impl Place {
         rest: Rest,
         grace: Duration,
     ) -> Result<Sighting, ProviderError> {
-        let order = RestOrder {
-            rest,
-            signal: None,
-            grace,
-        };
+        let order = RestOrder { rest, signal: None, grace };
         self.provider.rest(target, &order, soon()).await
     }
 
     pub async fn condition(&self, target: &Target) -> Condition {
-        self.provider
-            .observe(target, soon())
-            .await
-            .unwrap()
-            .condition
+        self.provider.observe(target, soon()).await.unwrap().condition
     }
 
     pub async fn addresses(&self, target: &Target) -> Vec<Address> {
-        self.provider
-            .observe(target, soon())
-            .await
-            .unwrap()
-            .addresses
+        self.provider.observe(target, soon()).await.unwrap().addresses
     }
 
     pub fn follow(&self, targets: &[&Target]) {
-        self.provider
-            .follow(targets.iter().map(|target| (*target).clone()).collect());
+        self.provider.follow(targets.iter().map(|target| (*target).clone()).collect());
     }
 
     pub fn feed(&self) -> Feed {
@@ -212,8 +184,7 @@ fn said(result: HandResult) {
 impl Feed {
     pub async fn next(&mut self) -> FeedItem {
         let item = timeout(PATIENCE, self.0.recv()).await;
-        item.expect("the feed says something in time")
-            .expect("a feed never ends")
+        item.expect("the feed says something in time").expect("a feed never ends")
     }
 
     /// Reads a whole listing, which must come next but for changes and losses.
@@ -260,11 +231,7 @@ impl Feed {
             if is(found.sighting.condition) {
                 return found;
             }
-            assert!(
-                Instant::now() < give_up_at,
-                "{target} stays {:?}",
-                found.sighting.condition
-            );
+            assert!(Instant::now() < give_up_at, "{target} stays {:?}", found.sighting.condition);
         }
     }
 
@@ -283,12 +250,7 @@ impl Feed {
 }
 
 pub fn provider_at(endpoint: DockerEndpoint) -> Arc<DockerProvider> {
-    DockerProvider::new(DockerConfig {
-        endpoint,
-        token: None,
-        network: None,
-    })
-    .unwrap()
+    DockerProvider::new(DockerConfig { endpoint, token: None, network: None }).unwrap()
 }
 
 /// A deadline that only a hang misses.
