@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -40,9 +40,7 @@ impl Image {
     pub fn busybox() -> io::Result<Self> {
         let mut archive = Archive::new();
         archive.file("bin/busybox", &std::fs::read("/bin/busybox")?)?;
-        for name in [
-            "sh", "sleep", "echo", "cat", "true", "false", "httpd", "nc", "wget",
-        ] {
+        for name in ["sh", "sleep", "echo", "cat", "true", "false", "httpd", "nc", "wget"] {
             archive.link(&format!("bin/{name}"), "busybox")?;
         }
         archive.finish()
@@ -89,10 +87,7 @@ impl RealEngine {
     pub async fn of_machine() -> Option<Self> {
         let engine = Self::at(Path::new(ENGINE_SOCKET)).await;
         let required = std::env::var("DORMOUSE_TEST_DOCKER").is_ok_and(|it| it == "required");
-        assert!(
-            engine.is_some() || !required,
-            "no engine answers on {ENGINE_SOCKET}"
-        );
+        assert!(engine.is_some() || !required, "no engine answers on {ENGINE_SOCKET}");
         if engine.is_none() {
             println!("skipped: no engine answers on {ENGINE_SOCKET}");
         }
@@ -112,33 +107,18 @@ impl RealEngine {
     /// Imports the image unless it is there, and answers its name.
     pub async fn ensure(&self, image: &Image) -> io::Result<String> {
         let name = image.name();
-        if self
-            .client
-            .read(&format!("/images/{name}/json"))
-            .await?
-            .status
-            == 200
-        {
+        if self.client.read(&format!("/images/{name}/json")).await?.status == 200 {
             return Ok(name);
         }
         let (repository, tag) = name.split_once(':').unwrap_or((&name, "latest"));
         let path = format!("/images/create?fromSrc=-&repo={repository}&tag={tag}");
-        expect(
-            self.client
-                .call("POST", &path, image.archive.clone())
-                .await?,
-            &[200],
-        )?;
+        expect(self.client.call("POST", &path, image.archive.clone()).await?, &[200])?;
         Ok(name)
     }
 
     /// Removes an image, unless something uses it.
     pub async fn remove_image(&self, name: &str) -> io::Result<()> {
-        expect(
-            self.client.delete(&format!("/images/{name}")).await?,
-            &[200, 404, 409],
-        )
-        .map(drop)
+        expect(self.client.delete(&format!("/images/{name}")).await?, &[200, 404, 409]).map(drop)
     }
 
     /// Creates a container from the spec's own image, and answers its id. What only a fake can be
@@ -146,10 +126,7 @@ impl RealEngine {
     pub async fn create(&self, spec: &ContainerSpec) -> io::Result<String> {
         let path = format!("/containers/create?name={}", spec.name);
         let answer = self.client.post_json(&path, &creation(spec)).await?;
-        let id = expect(answer, &[201])?.json()["Id"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        let id = expect(answer, &[201])?.json()["Id"].as_str().unwrap_or_default().to_owned();
         self.created().push(id.clone());
         Ok(id)
     }
@@ -157,11 +134,7 @@ impl RealEngine {
     /// Creates a container that runs the spec's command in busybox.
     pub async fn create_busybox(&self, spec: &ContainerSpec) -> io::Result<String> {
         let image = self.ensure(&Image::busybox()?).await?;
-        self.create(&ContainerSpec {
-            image,
-            ..spec.clone()
-        })
-        .await
+        self.create(&ContainerSpec { image, ..spec.clone() }).await
     }
 
     /// Starts it; already running is success.
@@ -171,14 +144,12 @@ impl RealEngine {
 
     /// Stops it, killing it after `grace`; already stopped is success.
     pub async fn stop(&self, name: &str, grace: Duration) -> io::Result<()> {
-        self.act(name, &format!("stop?t={}", grace.as_secs()), &[204, 304])
-            .await
+        self.act(name, &format!("stop?t={}", grace.as_secs()), &[204, 304]).await
     }
 
     /// Sends it a signal, such as `KILL` or `HUP`.
     pub async fn kill(&self, name: &str, signal: &str) -> io::Result<()> {
-        self.act(name, &format!("kill?signal={signal}"), &[204])
-            .await
+        self.act(name, &format!("kill?signal={signal}"), &[204]).await
     }
 
     /// Freezes it.
@@ -198,8 +169,7 @@ impl RealEngine {
 
     /// Gives it another name.
     pub async fn rename(&self, name: &str, new_name: &str) -> io::Result<()> {
-        self.act(name, &format!("rename?name={new_name}"), &[204])
-            .await
+        self.act(name, &format!("rename?name={new_name}"), &[204]).await
     }
 
     /// Removes it, killing it first where it runs.
@@ -210,18 +180,28 @@ impl RealEngine {
 
     /// What an inspect says of it.
     pub async fn inspect(&self, name: &str) -> io::Result<Value> {
-        let answer = self
-            .client
-            .read(&format!("/containers/{name}/json"))
-            .await?;
+        let answer = self.client.read(&format!("/containers/{name}/json")).await?;
         expect(answer, &[200]).map(|answer| answer.json())
     }
 
+    /// How often the engine itself says that it has started what is called `name`, as far back as
+    /// it remembers.
+    pub async fn starts_since(&self, since: SystemTime, name: &str) -> io::Result<usize> {
+        let seconds = |moment: SystemTime| {
+            let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+            format!("{}.{:09}", since.as_secs(), since.subsec_nanos())
+        };
+        let filters = json!({"container": [name], "type": ["container"], "event": ["start"]});
+        let filters: String =
+            filters.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let (since, until) = (seconds(since), seconds(SystemTime::now()));
+        let path = format!("/events?since={since}&until={until}&filters={filters}");
+        let answer = expect(self.client.read(&path).await?, &[200])?;
+        Ok(answer.body.iter().filter(|byte| **byte == b'\n').count())
+    }
+
     async fn act(&self, name: &str, act: &str, fine: &[u16]) -> io::Result<()> {
-        let answer = self
-            .client
-            .post(&format!("/containers/{name}/{act}"))
-            .await?;
+        let answer = self.client.post(&format!("/containers/{name}/{act}")).await?;
         expect(answer, fine).map(drop)
     }
 
@@ -241,16 +221,11 @@ impl Drop for RealEngine {
 
 /// The body of a creation.
 fn creation(spec: &ContainerSpec) -> Value {
-    let exposed: Map<String, Value> = spec
-        .exposed
-        .iter()
-        .map(|port| (format!("{port}/tcp"), json!({})))
-        .collect();
+    let exposed: Map<String, Value> =
+        spec.exposed.iter().map(|port| (format!("{port}/tcp"), json!({}))).collect();
     let mut bindings = Map::new();
     for publish in &spec.published {
-        let port = publish
-            .host_port
-            .map_or_else(String::new, |port| port.to_string());
+        let port = publish.host_port.map_or_else(String::new, |port| port.to_string());
         let binding = json!([{"HostIp": publish.host_ip, "HostPort": port}]);
         bindings.insert(format!("{}/tcp", publish.port), binding);
     }
@@ -273,11 +248,7 @@ fn creation(spec: &ContainerSpec) -> Value {
         body["StopTimeout"] = json!(timeout.as_secs());
     }
     if let Some(health) = &spec.health {
-        let verdict = if health.passes.first() == Some(&false) {
-            "false"
-        } else {
-            "true"
-        };
+        let verdict = if health.passes.first() == Some(&false) { "false" } else { "true" };
         let interval = u64::try_from(health.interval.as_nanos()).unwrap_or(u64::MAX);
         body["Healthcheck"] = json!({
             "Test": ["CMD-SHELL", verdict], "Interval": interval, "Timeout": 5_000_000_000_u64,
@@ -290,11 +261,7 @@ fn expect(answer: RawAnswer, fine: &[u16]) -> io::Result<RawAnswer> {
     if fine.contains(&answer.status) {
         return Ok(answer);
     }
-    Err(io::Error::other(format!(
-        "the engine answered {}: {}",
-        answer.status,
-        answer.message()
-    )))
+    Err(io::Error::other(format!("the engine answered {}: {}", answer.status, answer.message())))
 }
 
 /// Removes a container without a runtime to wait in: a drop has none.
@@ -352,8 +319,6 @@ impl Archive {
     }
 
     fn finish(self) -> io::Result<Image> {
-        Ok(Image {
-            archive: Bytes::from(self.0.into_inner()?),
-        })
+        Ok(Image { archive: Bytes::from(self.0.into_inner()?) })
     }
 }

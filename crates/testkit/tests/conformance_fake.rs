@@ -1,5 +1,7 @@
 //! The Docker provider against the fake engine, in each of its flavours.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -27,18 +29,9 @@ impl FakeBench {
     async fn with(config: EngineConfig) -> Self {
         let engine = FakeEngine::with(config).await;
         let endpoint = DockerEndpoint::parse(&engine.endpoint()).unwrap();
-        let config = DockerConfig {
-            endpoint,
-            token: None,
-            network: None,
-        };
+        let config = DockerConfig { endpoint, token: None, network: None };
         let provider = DockerProvider::new(config).unwrap();
-        Self {
-            engine,
-            provider,
-            serial: AtomicU32::new(0),
-            specs: Mutex::default(),
-        }
+        Self { engine, provider, serial: AtomicU32::new(0), specs: Mutex::default() }
     }
 
     async fn recreate(&self, name: &str) {
@@ -66,10 +59,7 @@ impl Bench for FakeBench {
         };
         spec.behaviour.start_delay = Duration::from_millis(20);
         spec = spec.exposing(8080);
-        self.specs
-            .lock()
-            .unwrap()
-            .insert(target.clone(), spec.clone());
+        self.specs.lock().unwrap().insert(target.clone(), spec.clone());
         let hand = self.engine.by_hand();
         if setting == Setting::Absent {
             return Some(target);
@@ -111,7 +101,7 @@ impl Bench for FakeBench {
         Some(())
     }
 
-    fn real_starts(&self, target: &Target) -> Option<usize> {
+    async fn real_starts(&self, target: &Target) -> Option<usize> {
         Some(self.engine.starts(target.as_str()))
     }
 
@@ -124,10 +114,9 @@ impl Bench for FakeBench {
                 self.engine.restart(Survivors::Die).await;
             }
             Disturbance::LoseEvents => {
-                self.engine.faults().set_events(EventFaults {
-                    lost: 1.0,
-                    ..EventFaults::default()
-                });
+                self.engine
+                    .faults()
+                    .set_events(EventFaults { lost: 1.0, ..EventFaults::default() });
             }
             Disturbance::GarbleEvents => self.engine.faults().set_events(EventFaults {
                 seed: 7,
@@ -150,26 +139,20 @@ async fn docker_20_10() -> Option<FakeBench> {
 
 dormouse_testkit::conformance_tests!(docker_20_10);
 
-/// The same checks for engines that speak otherwise, each in one go.
-mod flavours {
-    use super::*;
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn docker_29_conforms() {
-        conformance::run_all(&FakeBench::with(EngineConfig::docker_29()).await).await;
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn an_engine_that_says_stop_before_die_conforms() {
-        let config = EngineConfig {
-            stop_order: StopOrder::StopThenDie,
-            ..EngineConfig::docker_20_10()
-        };
-        conformance::run_all(&FakeBench::with(config).await).await;
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn podman_conforms() {
-        conformance::run_all(&FakeBench::with(EngineConfig::podman()).await).await;
-    }
+/// The same checks for engines that speak otherwise; they mostly wait, so they wait together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_other_flavour_conforms() {
+    let says_stop_first =
+        EngineConfig { stop_order: StopOrder::StopThenDie, ..EngineConfig::docker_20_10() };
+    let flavours = [
+        FakeBench::with(EngineConfig::docker_29()).await,
+        FakeBench::with(says_stop_first).await,
+        FakeBench::with(EngineConfig::podman()).await,
+    ];
+    let [docker_29, says_stop_first, podman] = &flavours;
+    tokio::join!(
+        conformance::run_all(docker_29),
+        conformance::run_all(says_stop_first),
+        conformance::run_all(podman),
+    );
 }

@@ -29,7 +29,7 @@ pub trait Bench: Send + Sync {
     fn by_hand(&self, target: &Target, deed: HandDeed) -> impl Future<Output = Option<()>> + Send;
 
     /// How often the runtime itself has really started the target, where it can be known.
-    fn real_starts(&self, target: &Target) -> Option<usize>;
+    fn real_starts(&self, target: &Target) -> impl Future<Output = Option<usize>> + Send;
 
     /// Disturbs the connection to the runtime, where that can be done.
     fn disturb(&self, disturbance: Disturbance) -> impl Future<Output = Option<()>> + Send;
@@ -112,11 +112,7 @@ pub(super) fn soon() -> Instant {
 
 /// A stop with a grace that is not the point of the check.
 pub(super) fn order(rest: Rest) -> RestOrder {
-    RestOrder {
-        rest,
-        signal: None,
-        grace: Duration::from_secs(10),
-    }
+    RestOrder { rest, signal: None, grace: Duration::from_secs(10) }
 }
 
 pub(super) async fn start<B: Bench>(bench: &B, target: &Target) -> Sighting {
@@ -127,26 +123,15 @@ pub(super) async fn try_start<B: Bench>(
     bench: &B,
     target: &Target,
 ) -> Result<Sighting, ProviderError> {
-    bench
-        .provider()
-        .start(target, &bench.start_order(target), soon())
-        .await
+    bench.provider().start(target, &bench.start_order(target), soon()).await
 }
 
 pub(super) async fn rest<B: Bench>(bench: &B, target: &Target, rest: Rest) -> Sighting {
-    bench
-        .provider()
-        .rest(target, &order(rest), soon())
-        .await
-        .expect("a rest succeeds")
+    bench.provider().rest(target, &order(rest), soon()).await.expect("a rest succeeds")
 }
 
 pub(super) async fn observe<B: Bench>(bench: &B, target: &Target) -> Sighting {
-    bench
-        .provider()
-        .observe(target, soon())
-        .await
-        .expect("a look succeeds")
+    bench.provider().observe(target, soon()).await.expect("a look succeeds")
 }
 
 /// Looks until the condition is as wanted.
@@ -161,11 +146,7 @@ pub(super) async fn comes_to<B: Bench>(
         if wanted(seen.condition) {
             return seen;
         }
-        assert!(
-            Instant::now() < give_up_at,
-            "{target} stays {:?}",
-            seen.condition
-        );
+        assert!(Instant::now() < give_up_at, "{target} stays {:?}", seen.condition);
         sleep(Duration::from_millis(5)).await;
     }
 }
@@ -184,8 +165,5 @@ pub(super) fn is_stopped(condition: Condition) -> bool {
 
 /// The run of a look, which must show one.
 pub(super) fn run_of(sighting: &Sighting) -> RunId {
-    sighting
-        .condition
-        .run()
-        .unwrap_or_else(|| panic!("no run in {:?}", sighting.condition))
+    sighting.condition.run().unwrap_or_else(|| panic!("no run in {:?}", sighting.condition))
 }

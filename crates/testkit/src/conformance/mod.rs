@@ -154,7 +154,5 @@ async fn tried(name: &str, check: impl Future<Output = Verdict>) -> Option<Strin
 
 fn said_by(panic: &(dyn Any + Send)) -> &str {
     let formatted = panic.downcast_ref::<String>().map(String::as_str);
-    formatted
-        .or(panic.downcast_ref::<&str>().copied())
-        .unwrap_or("a panic without a message")
+    formatted.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message")
 }

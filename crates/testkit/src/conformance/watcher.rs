@@ -31,27 +31,18 @@ impl Watcher {
     pub(super) async fn of(provider: &Arc<dyn Provider>, targets: &[&Target]) -> Self {
         provider.follow(targets.iter().map(|target| (*target).clone()).collect());
         let mut watcher = Self::new(provider);
-        watcher
-            .until(PATIENCE, "a complete listing", Self::is_listed)
-            .await;
+        watcher.until(PATIENCE, "a complete listing", Self::is_listed).await;
         for target in targets {
             let seen = provider.observe(target, Instant::now() + PATIENCE).await;
             let seen = seen.expect("a look succeeds").condition;
-            watcher
-                .sees(target, "is known as it is", |it| it == seen)
-                .await;
+            watcher.sees(target, "is known as it is", |it| it == seen).await;
         }
         watcher
     }
 
     /// Subscribes, and waits for nothing.
     pub(super) fn new(provider: &Arc<dyn Provider>) -> Self {
-        Self {
-            feed: provider.feed(),
-            known: BTreeMap::new(),
-            story: Vec::new(),
-            listing: None,
-        }
+        Self { feed: provider.feed(), known: BTreeMap::new(), story: Vec::new(), listing: None }
     }
 
     /// Whether a listing has been completed.
@@ -94,8 +85,7 @@ impl Watcher {
         wanted: impl Fn(Condition) -> bool,
     ) {
         let what = format!("{target} {what}");
-        self.until(within, &what, |it| wanted(it.condition(target)))
-            .await;
+        self.until(within, &what, |it| wanted(it.condition(target))).await;
     }
 
     /// Reads until something holds.
@@ -110,10 +100,7 @@ impl Watcher {
             match timeout_at(give_up_at, self.feed.recv()).await {
                 Ok(Some(item)) => self.take(item),
                 Ok(None) => panic!("the feed ended before {what}"),
-                Err(_) => panic!(
-                    "not seen within {within:?}: {what}; known: {:?}",
-                    self.known
-                ),
+                Err(_) => panic!("not seen within {within:?}: {what}; known: {:?}", self.known),
             }
         }
     }

@@ -49,33 +49,22 @@ enum Door {
 impl Sockets {
     /// Binds what the plan asks for; nothing at all where it serves nothing.
     pub(super) async fn bind(plan: &Plan) -> io::Result<Self> {
-        let mut sockets = Self {
-            app: None,
-            forwarders: Vec::new(),
-            host_ports: Vec::new(),
-        };
+        let mut sockets = Self { app: None, forwarders: Vec::new(), host_ports: Vec::new() };
         let Some(at) = plan.serve else {
             return Ok(sockets);
         };
         sockets.app = Some(if plan.listen_delay.is_zero() {
             Door::Open(bind_patiently(at).await?)
         } else {
-            Door::Later {
-                at,
-                delay: plan.listen_delay,
-            }
+            Door::Later { at, delay: plan.listen_delay }
         });
         for publish in &plan.publish {
-            let host: std::net::IpAddr = publish
-                .host_ip
-                .parse()
-                .unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
+            let host: std::net::IpAddr =
+                publish.host_ip.parse().unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
             let host = SocketAddr::new(host, publish.host_port.unwrap_or(0));
             let listener = bind_patiently(host).await?;
             sockets.host_ports.push(listener.local_addr()?.port());
-            sockets
-                .forwarders
-                .push((listener, SocketAddr::new(at.ip(), publish.port)));
+            sockets.forwarders.push((listener, SocketAddr::new(at.ip(), publish.port)));
         }
         Ok(sockets)
     }
@@ -142,9 +131,7 @@ async fn answer_all(
         });
         connections.spawn(async move {
             // A client that leaves early is its own affair.
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), answer)
-                .await;
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
         });
     }
 }
@@ -172,12 +159,7 @@ async fn forward(listener: TcpListener, to: SocketAddr) {
 
 impl Identity {
     fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        let body = format!(
-            "{} {} {}\n",
-            self.container,
-            request.method(),
-            request.uri()
-        );
+        let body = format!("{} {} {}\n", self.container, request.method(), request.uri());
         Response::builder()
             .header("content-type", "text/plain")
             .header("x-container", &self.container)

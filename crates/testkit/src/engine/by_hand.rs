@@ -75,9 +75,7 @@ impl<'a> ByHand<'a> {
     pub fn crash(&self, name: &str, exit_code: i32) -> bool {
         let run = {
             let world = self.shared.world();
-            world
-                .find(name)
-                .and_then(|it| Some((it.id.clone(), it.run_serial()?)))
+            world.find(name).and_then(|it| Some((it.id.clone(), it.run_serial()?)))
         };
         let Some((id, serial)) = run else {
             return false;

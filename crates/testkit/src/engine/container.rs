@@ -167,11 +167,7 @@ impl Container {
     pub(super) fn set_frozen(&mut self, frozen: bool) {
         if let Some(run) = &self.run {
             run.frozen.send_replace(frozen);
-            self.status = if frozen {
-                Status::Paused
-            } else {
-                Status::Running
-            };
+            self.status = if frozen { Status::Paused } else { Status::Running };
             if frozen {
                 self.health.verdict = Verdict::Unhealthy;
             }
@@ -195,10 +191,7 @@ impl Container {
             }
         }
         self.touched();
-        Some((
-            passed,
-            (before != self.health.verdict).then_some(self.health.verdict),
-        ))
+        Some((passed, (before != self.health.verdict).then_some(self.health.verdict)))
     }
 
     pub(super) fn wrote(&mut self, line: LogLine) {
@@ -252,10 +245,6 @@ impl Verdict {
 
 impl HealthPlan {
     fn outcome(&self, check: usize) -> bool {
-        self.passes
-            .get(check)
-            .or(self.passes.last())
-            .copied()
-            .unwrap_or(true)
+        self.passes.get(check).or(self.passes.last()).copied().unwrap_or(true)
     }
 }

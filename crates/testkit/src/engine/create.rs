@@ -82,10 +82,7 @@ pub(super) fn from_request(
 ) -> Result<Response<Body>, Refusal> {
     let wanted: Wanted =
         serde_json::from_slice(body).map_err(|error| Refusal::new(400, error.to_string()))?;
-    let name = match name
-        .map(|name| name.trim_start_matches('/'))
-        .filter(|name| !name.is_empty())
-    {
+    let name = match name.map(|name| name.trim_start_matches('/')).filter(|name| !name.is_empty()) {
         Some(name) => legal(name)?.to_owned(),
         None => format!("nameless_{}", shared.world().next_serial()),
     };
@@ -95,9 +92,7 @@ pub(super) fn from_request(
 
 fn legal(name: &str) -> Result<&str, Refusal> {
     let first = name.starts_with(|first: char| first.is_ascii_alphanumeric());
-    let others = name
-        .chars()
-        .all(|it| it.is_ascii_alphanumeric() || "_.-".contains(it));
+    let others = name.chars().all(|it| it.is_ascii_alphanumeric() || "_.-".contains(it));
     if first && others && name.len() > 1 {
         return Ok(name);
     }
@@ -130,11 +125,7 @@ impl Wanted {
                     address => address.to_owned(),
                 };
                 let host_port = binding.host_port.parse().ok().filter(|port| *port != 0);
-                spec.published.push(Publish {
-                    port,
-                    host_ip,
-                    host_port,
-                });
+                spec.published.push(Publish { port, host_ip, host_port });
             }
             spec = spec.exposing(port);
         }
@@ -148,11 +139,7 @@ impl Healthcheck {
             0 => HEALTH_INTERVAL,
             nanos => Duration::from_nanos(nanos),
         };
-        HealthPlan {
-            interval,
-            passes: vec![true],
-            retries: self.retries.max(1),
-        }
+        HealthPlan { interval, passes: vec![true], retries: self.retries.max(1) }
     }
 }
 
@@ -161,9 +148,7 @@ impl Restart {
         match self.name.as_str() {
             "always" => RestartPolicy::Always,
             "unless-stopped" => RestartPolicy::UnlessStopped,
-            "on-failure" => RestartPolicy::OnFailure {
-                retries_max: self.maximum_retry_count,
-            },
+            "on-failure" => RestartPolicy::OnFailure { retries_max: self.maximum_retry_count },
             _ => RestartPolicy::No,
         }
     }

@@ -39,10 +39,7 @@ pub(super) fn create(shared: &Shared, spec: ContainerSpec) -> Result<String, Ref
 pub(super) async fn start(shared: Arc<Shared>, reference: String) -> Deed {
     let (id, turn) = shared.turn_of(&reference)?;
     let first_look = turn.acquire().await;
-    let settled = shared
-        .world()
-        .find(&id)
-        .and_then(|it| start_is_settled(&shared, it));
+    let settled = shared.world().find(&id).and_then(|it| start_is_settled(&shared, it));
     drop(first_look);
     if let Some(answer) = settled {
         return answer;
@@ -56,10 +53,7 @@ pub(super) async fn start(shared: Arc<Shared>, reference: String) -> Deed {
             Some(Err(refusal)) => return Err(refusal),
             None => {}
         }
-        (
-            container.spec.behaviour.start_delay,
-            container.spec.behaviour.refuse_start.clone(),
-        )
+        (container.spec.behaviour.start_delay, container.spec.behaviour.refuse_start.clone())
     };
     tokio::time::sleep(delay).await;
     if let Some(message) = refusal {
@@ -83,9 +77,7 @@ pub(super) async fn stop(
 ) -> Deed {
     let (id, serial, patience) = {
         let mut world = shared.world();
-        let container = world
-            .find_mut(&reference)
-            .ok_or_else(|| Refusal::absent(&reference))?;
+        let container = world.find_mut(&reference).ok_or_else(|| Refusal::absent(&reference))?;
         let Some(serial) = container.run_serial() else {
             return stop_what_does_not_run(&shared, container);
         };
@@ -114,14 +106,10 @@ pub(super) async fn stop(
 pub(super) async fn kill(shared: Arc<Shared>, reference: String, signal: i32) -> Deed {
     let id = {
         let mut world = shared.world();
-        let container = world
-            .find_mut(&reference)
-            .ok_or_else(|| Refusal::absent(&reference))?;
+        let container = world.find_mut(&reference).ok_or_else(|| Refusal::absent(&reference))?;
         if !container.has_process() && !container.is_restarting() {
-            let message = format!(
-                "Cannot kill container: {reference}: {}",
-                not_running(&container.id)
-            );
+            let message =
+                format!("Cannot kill container: {reference}: {}", not_running(&container.id));
             return Err(Refusal::new(409, message));
         }
         container.manually_stopped = true;
@@ -151,13 +139,9 @@ pub(super) async fn pause(shared: Arc<Shared>, reference: String) -> Deed {
     let (id, turn) = shared.turn_of(&reference)?;
     let _turn = turn.acquire_owned().await;
     let mut world = shared.world();
-    let container = world
-        .find_mut(&id)
-        .ok_or_else(|| Refusal::absent(&reference))?;
+    let container = world.find_mut(&id).ok_or_else(|| Refusal::absent(&reference))?;
     let wrong_state = if container.is_restarting() {
-        Some(format!(
-            "Container {id} is restarting, wait until the container is running"
-        ))
+        Some(format!("Container {id} is restarting, wait until the container is running"))
     } else if !container.has_process() {
         Some(not_running(&id))
     } else if container.status == Status::Paused {
@@ -181,9 +165,7 @@ pub(super) async fn unpause(shared: Arc<Shared>, reference: String) -> Deed {
     let (id, turn) = shared.turn_of(&reference)?;
     let _turn = turn.acquire_owned().await;
     let mut world = shared.world();
-    let container = world
-        .find_mut(&id)
-        .ok_or_else(|| Refusal::absent(&reference))?;
+    let container = world.find_mut(&id).ok_or_else(|| Refusal::absent(&reference))?;
     if container.status != Status::Paused {
         return Err(Refusal::new(500, format!("Container {id} is not paused")));
     }
@@ -194,9 +176,7 @@ pub(super) async fn unpause(shared: Arc<Shared>, reference: String) -> Deed {
 
 pub(super) fn rename(shared: &Shared, reference: &str, name: &str) -> Deed {
     let mut world = shared.world();
-    let container = world
-        .find(reference)
-        .ok_or_else(|| Refusal::absent(reference))?;
+    let container = world.find(reference).ok_or_else(|| Refusal::absent(reference))?;
     let (id, old_name) = (container.id.clone(), container.spec.name.clone());
     if name.is_empty() {
         return Err(Refusal::new(400, "Neither old nor new names may be empty"));
@@ -206,10 +186,7 @@ pub(super) fn rename(shared: &Shared, reference: &str, name: &str) -> Deed {
         return Err(Refusal::new(400, message));
     }
     if let Some(owner) = world.owner_of(name) {
-        let message = format!(
-            "Error when allocating new name: {}",
-            name_taken(name, &owner.id)
-        );
+        let message = format!("Error when allocating new name: {}", name_taken(name, &owner.id));
         return Err(Refusal::new(409, message));
     }
     if let Some(container) = world.find_mut(&id) {
@@ -223,9 +200,7 @@ pub(super) fn rename(shared: &Shared, reference: &str, name: &str) -> Deed {
 pub(super) async fn remove(shared: Arc<Shared>, reference: String, force: Force) -> Deed {
     let (id, delay) = {
         let mut world = shared.world();
-        let container = world
-            .find_mut(&reference)
-            .ok_or_else(|| Refusal::absent(&reference))?;
+        let container = world.find_mut(&reference).ok_or_else(|| Refusal::absent(&reference))?;
         let id = container.id.clone();
         if container.status == Status::Removing {
             let message = format!("removal of container {reference} is already in progress");
@@ -244,11 +219,7 @@ pub(super) async fn remove(shared: Arc<Shared>, reference: String, force: Force)
         container.touched();
     }
     tokio::time::sleep(delay).await;
-    let action = if shared.is_podman() {
-        "remove"
-    } else {
-        "destroy"
-    };
+    let action = if shared.is_podman() { "remove" } else { "destroy" };
     shared.world().remove(&id, action);
     Ok(Done::Now)
 }
@@ -302,10 +273,7 @@ pub(super) fn signal_number(text: &str) -> Result<i32, Refusal> {
     ];
     let upper = text.to_ascii_uppercase();
     let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let by_name = NAMES
-        .iter()
-        .find(|(name, _)| *name == bare)
-        .map(|(_, number)| *number);
+    let by_name = NAMES.iter().find(|(name, _)| *name == bare).map(|(_, number)| *number);
     by_name
         .or_else(|| bare.parse().ok().filter(|number| (1..=64).contains(number)))
         .ok_or_else(|| Refusal::new(400, format!("Invalid signal: {text}")))

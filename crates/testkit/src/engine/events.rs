@@ -75,15 +75,7 @@ impl Event {
             status: Some(action.to_owned()),
             id: Some(id.to_owned()),
             from: attributes.get("image").cloned(),
-            ..Self::of_kind(
-                "container",
-                action,
-                Actor {
-                    id: id.to_owned(),
-                    attributes,
-                },
-                at_ns,
-            )
+            ..Self::of_kind("container", action, Actor { id: id.to_owned(), attributes }, at_ns)
         }
     }
 
@@ -117,10 +109,7 @@ impl Event {
 
 impl EventLog {
     pub(super) fn new() -> Self {
-        Self {
-            memory: VecDeque::with_capacity(MEMORY),
-            live: broadcast::Sender::new(READER_QUEUE),
-        }
+        Self { memory: VecDeque::with_capacity(MEMORY), live: broadcast::Sender::new(READER_QUEUE) }
     }
 
     pub(super) fn publish(&mut self, event: Arc<Event>) {
@@ -138,11 +127,7 @@ impl EventLog {
         since_ns: Option<u64>,
     ) -> (VecDeque<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let past = since_ns.map_or_else(VecDeque::new, |since| {
-            self.memory
-                .iter()
-                .filter(|event| event.time_nano >= since)
-                .cloned()
-                .collect()
+            self.memory.iter().filter(|event| event.time_nano >= since).cloned().collect()
         });
         (past, self.live.subscribe())
     }
@@ -160,11 +145,9 @@ impl Filters {
         let mut filters = BTreeMap::new();
         for (key, values) in object {
             let values = match values {
-                Value::Array(list) => list
-                    .iter()
-                    .filter_map(Value::as_str)
-                    .map(str::to_owned)
-                    .collect(),
+                Value::Array(list) => {
+                    list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+                }
                 Value::Object(map) => map.keys().cloned().collect(),
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
                     return Err(format!("invalid filter '{key}'"));
@@ -184,9 +167,7 @@ impl Filters {
 
     /// Whether every value of `key` is accepted.
     pub(super) fn admit_every(&self, key: &str, accepts: impl Fn(&str) -> bool) -> bool {
-        self.0
-            .get(key)
-            .is_none_or(|values| values.iter().all(|value| accepts(value.as_str())))
+        self.0.get(key).is_none_or(|values| values.iter().all(|value| accepts(value.as_str())))
     }
 
     /// Whether `key` is filtered.
@@ -199,11 +180,7 @@ impl Filters {
         self.admit("type", |kind| kind == event.kind)
             && self.admit("event", |action| {
                 action == event.action
-                    || event
-                        .action
-                        .split(": ")
-                        .next()
-                        .is_some_and(|head| head == action)
+                    || event.action.split(": ").next().is_some_and(|head| head == action)
             })
             && self.admit("container", |wanted| {
                 event.kind == "container"

@@ -81,14 +81,7 @@ pub struct EventFaults {
 impl Rule {
     /// Every call misbehaves so; narrow it down with the methods below.
     pub fn any(fault: Fault) -> Self {
-        Self {
-            method: None,
-            path: None,
-            container: None,
-            skip: 0,
-            times: None,
-            fault,
-        }
+        Self { method: None, path: None, container: None, skip: 0, times: None, fault }
     }
 
     /// Only calls of this method.
@@ -129,20 +122,13 @@ impl Rule {
     fn matches(&self, method: &str, path: &str, container: Option<&str>) -> bool {
         self.method.as_deref().is_none_or(|wanted| wanted == method)
             && self.path.as_deref().is_none_or(|part| path.contains(part))
-            && self
-                .container
-                .as_deref()
-                .is_none_or(|wanted| Some(wanted) == container)
+            && self.container.as_deref().is_none_or(|wanted| Some(wanted) == container)
     }
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Self {
-            rules: Mutex::default(),
-            events: Mutex::default(),
-            cuts: watch::Sender::new(0),
-        }
+        Self { rules: Mutex::default(), events: Mutex::default(), cuts: watch::Sender::new(0) }
     }
 }
 
@@ -183,10 +169,7 @@ impl Faults {
     }
 
     pub(super) fn events(&self) -> EventFaults {
-        self.events
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn cuts(&self) -> watch::Receiver<u64> {
@@ -196,9 +179,7 @@ impl Faults {
     /// The fault that hits this call, which uses up one of its times.
     pub(super) fn hit(&self, method: &str, path: &str, container: Option<&str>) -> Option<Fault> {
         let mut rules = self.rules();
-        let matching = rules
-            .iter_mut()
-            .filter(|rule| rule.matches(method, path, container));
+        let matching = rules.iter_mut().filter(|rule| rule.matches(method, path, container));
         for rule in matching {
             if rule.times == Some(0) {
                 continue;

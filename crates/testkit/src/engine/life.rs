@@ -47,9 +47,7 @@ pub(super) async fn begin(shared: &Arc<Shared>, id: &str) -> Result<(), Refusal>
     if let Some(servers) = sockets.serve(identity, frozen.subscribe()) {
         shared.tasks.spawn(until_ended(end.clone(), servers));
     }
-    shared
-        .tasks
-        .spawn(until_ended(end.clone(), process.live(inbox)));
+    shared.tasks.spawn(until_ended(end.clone(), process.live(inbox)));
     let mut world = shared.world();
     for network in plan.addresses.keys() {
         world.say_network(id, network, "connect");
@@ -70,11 +68,7 @@ pub(super) async fn begin(shared: &Arc<Shared>, id: &str) -> Result<(), Refusal>
         container.run_began(run);
         let output = container.spec.behaviour.output.clone();
         for (index, text) in (1_u64..).zip(output) {
-            container.wrote(LogLine {
-                at_ns: began_ns + index,
-                stream: 1,
-                text,
-            });
+            container.wrote(LogLine { at_ns: began_ns + index, stream: 1, text });
         }
     }
     if shared.is_podman() {
@@ -116,18 +110,13 @@ pub(super) fn end(shared: &Arc<Shared>, id: &str, serial: u64, exit_code: i32) {
         return;
     };
     if container.wants_restart() {
-        container.failures_in_a_row = if lasted >= CALM {
-            0
-        } else {
-            container.failures_in_a_row.saturating_add(1)
-        };
+        container.failures_in_a_row =
+            if lasted >= CALM { 0 } else { container.failures_in_a_row.saturating_add(1) };
         container.restart_count += 1;
         container.status = Status::Restarting;
         container.touched();
         let delay = restart_delay(container.failures_in_a_row);
-        shared
-            .tasks
-            .spawn(start_again(Arc::clone(shared), id.to_owned(), delay));
+        shared.tasks.spawn(start_again(Arc::clone(shared), id.to_owned(), delay));
     }
 }
 
@@ -146,10 +135,7 @@ impl Plan {
     fn draw_up(shared: &Shared, id: &str) -> Result<Self, Refusal> {
         let mut world = shared.world();
         let serial = world.next_serial();
-        let spec = world
-            .find(id)
-            .map(|it| it.spec.clone())
-            .ok_or_else(|| Refusal::absent(id))?;
+        let spec = world.find(id).map(|it| it.spec.clone()).ok_or_else(|| Refusal::absent(id))?;
         let first = match spec.network_mode.as_str() {
             "default" => "bridge",
             other => other,
@@ -174,15 +160,8 @@ impl Plan {
     }
 
     fn identity(&self, shared: &Shared, id: &str) -> app::Identity {
-        let name = shared
-            .world()
-            .find(id)
-            .map_or_else(String::new, |it| it.spec.name.clone());
-        app::Identity {
-            container: name,
-            id: id.to_owned(),
-            run: self.serial,
-        }
+        let name = shared.world().find(id).map_or_else(String::new, |it| it.spec.name.clone());
+        app::Identity { container: name, id: id.to_owned(), run: self.serial }
     }
 
     /// The published ports with those host ports that were bound, or numbers of no meaning where
@@ -191,15 +170,8 @@ impl Plan {
         let decided = |(index, publish): (usize, &Publish)| {
             let serial = u16::try_from(self.serial % 20_000).unwrap_or_default();
             let made_up = 32_768 + serial + u16::try_from(index).unwrap_or_default();
-            let port = bound
-                .get(index)
-                .copied()
-                .or(publish.host_port)
-                .unwrap_or(made_up);
-            Publish {
-                host_port: Some(port),
-                ..publish.clone()
-            }
+            let port = bound.get(index).copied().or(publish.host_port).unwrap_or(made_up);
+            Publish { host_port: Some(port), ..publish.clone() }
         };
         self.publish.iter().enumerate().map(decided).collect()
     }
@@ -257,10 +229,7 @@ impl Process {
         };
         let crash = container.spec.behaviour.crash;
         let interval = container.spec.health.as_ref().map(|plan| plan.interval);
-        (
-            crash.map(|(after, code)| (Instant::now() + after, code)),
-            interval,
-        )
+        (crash.map(|(after, code)| (Instant::now() + after, code)), interval)
     }
 
     /// When a signal ends it, and with which code.
@@ -291,11 +260,7 @@ impl Process {
         let ended = [exec[0].clone(), ("exitCode", code.to_owned())];
         world.say(&self.id, "exec_die", &ended);
         if let Some(verdict) = verdict {
-            world.say(
-                &self.id,
-                &format!("health_status: {}", verdict.as_str()),
-                &[],
-            );
+            world.say(&self.id, &format!("health_status: {}", verdict.as_str()), &[]);
         }
     }
 
@@ -314,15 +279,11 @@ async fn start_again(shared: Arc<Shared>, id: String, delay: Duration) {
             return;
         };
         let _turn = turn.acquire_owned().await;
-        let still = shared
-            .world()
-            .find(&id)
-            .is_some_and(|it| it.status == Status::Restarting);
-        if still && begin(&shared, &id).await.is_err() {
-            if let Some(container) = shared.world().find_mut(&id) {
-                container.status = Status::Exited;
-                container.touched();
-            }
+        let still = shared.world().find(&id).is_some_and(|it| it.status == Status::Restarting);
+        let failed = still && begin(&shared, &id).await.is_err();
+        if failed && let Some(container) = shared.world().find_mut(&id) {
+            container.status = Status::Exited;
+            container.touched();
         }
     };
     incarnation.run_until_cancelled(attempt).await;

@@ -16,6 +16,7 @@ mod deeds;
 mod events;
 mod faults;
 mod life;
+mod query;
 mod raw;
 mod routes;
 mod server;
@@ -49,7 +50,9 @@ use self::shared::Shared;
 /// An engine of this process; it and everything in it ends when this is dropped.
 pub struct FakeEngine {
     shared: Arc<Shared>,
-    folder: TempDir,
+    socket: PathBuf,
+    /// Holds the socket.
+    _folder: TempDir,
     server: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -79,7 +82,8 @@ impl FakeEngine {
         let shared = Arc::new(Shared::new(config));
         let engine = Self {
             shared,
-            folder,
+            socket: folder.path().join("docker.sock"),
+            _folder: folder,
             server: Mutex::default(),
         };
         engine.open();
@@ -87,13 +91,13 @@ impl FakeEngine {
     }
 
     /// The socket's path.
-    pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("docker.sock")
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// The socket as an environment's address.
     pub fn endpoint(&self) -> String {
-        format!("unix://{}", self.socket().display())
+        format!("unix://{}", self.socket.display())
     }
 
     /// How it misbehaves.
@@ -124,10 +128,7 @@ impl FakeEngine {
 
     /// How often a process was really started in whatever was called `name` at that moment.
     pub fn starts(&self, name: &str) -> usize {
-        self.events_of(name)
-            .iter()
-            .filter(|action| *action == "start")
-            .count()
+        self.events_of(name).iter().filter(|action| *action == "start").count()
     }
 
     /// Everything that happened while the engine was up, oldest first, whatever it has forgotten.
@@ -138,32 +139,19 @@ impl FakeEngine {
     /// The actions of what was called `name` when they happened.
     pub fn events_of(&self, name: &str) -> Vec<String> {
         let world = self.shared.world();
-        let own = world
-            .record()
-            .iter()
-            .filter(|it| it.kind == "container" && it.name() == name);
+        let own = world.record().iter().filter(|it| it.kind == "container" && it.name() == name);
         own.map(|event| event.action.clone()).collect()
     }
 
     /// The engine's word for the container's state now; absent when there is none.
     pub fn state_of(&self, name: &str) -> Option<&'static str> {
-        self.shared
-            .world()
-            .find(name)
-            .map(|container| container.status.as_str())
+        self.shared.world().find(name).map(|container| container.status.as_str())
     }
 
     /// Where the container is reached now, while it runs.
     pub fn address_of(&self, name: &str) -> Option<IpAddr> {
         let world = self.shared.world();
-        world
-            .find(name)?
-            .run
-            .as_ref()?
-            .addresses
-            .values()
-            .next()
-            .copied()
+        world.find(name)?.run.as_ref()?.addresses.values().next().copied()
     }
 
     /// Changes what a container is told to be; its process notices at its next decision.
@@ -183,16 +171,12 @@ impl FakeEngine {
     pub async fn kill(&self) {
         self.shared.world().up = false;
         self.shared.incarnation().cancel();
-        let server = self
-            .server
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(server) = server {
             // It ends by cancellation, or has ended already.
             let _ = server.await;
         }
-        remove_socket(&self.socket());
+        remove_socket(&self.socket);
     }
 
     /// The engine's own process is asked to end: it stops every container first.
@@ -219,7 +203,7 @@ impl FakeEngine {
     }
 
     fn open(&self) {
-        let server = server::serve(&self.shared, &self.socket())
+        let server = server::serve(&self.shared, &self.socket)
             .expect("a fresh temporary folder takes a socket");
         *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
     }

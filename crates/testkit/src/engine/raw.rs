@@ -46,9 +46,7 @@ pub struct RawLines {
 impl RawClient {
     /// A client of the engine that listens on `socket`.
     pub fn new(socket: impl AsRef<Path>) -> Self {
-        Self {
-            socket: socket.as_ref().to_owned(),
-        }
+        Self { socket: socket.as_ref().to_owned() }
     }
 
     /// A GET.
@@ -77,11 +75,7 @@ impl RawClient {
             let (response, _connection) = self.send(method, path, body).await?;
             let (parts, body) = response.into_parts();
             let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-            Ok(RawAnswer {
-                status: parts.status.as_u16(),
-                headers: parts.headers,
-                body,
-            })
+            Ok(RawAnswer { status: parts.status.as_u16(), headers: parts.headers, body })
         };
         timeout(CALL_MAX, exchange).await?
     }
@@ -90,11 +84,7 @@ impl RawClient {
     pub async fn lines(&self, path: &str) -> io::Result<RawLines> {
         let sent = timeout(CALL_MAX, self.send("GET", path, Bytes::new())).await?;
         let (response, connection) = sent?;
-        Ok(RawLines {
-            response,
-            buffer: BytesMut::new(),
-            _connection: connection,
-        })
+        Ok(RawLines { response, buffer: BytesMut::new(), _connection: connection })
     }
 
     async fn send(
@@ -104,9 +94,8 @@ impl RawClient {
         body: Bytes,
     ) -> io::Result<(Response<Incoming>, JoinSet<()>)> {
         let stream = UnixStream::connect(&self.socket).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             // How it ended is seen in the answer.
@@ -119,10 +108,7 @@ impl RawClient {
             .header("content-type", "application/json")
             .body(Full::new(body))
             .map_err(io::Error::other)?;
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(io::Error::other)?;
+        let response = sender.send_request(request).await.map_err(io::Error::other)?;
         Ok((response, driver))
     }
 }
@@ -135,10 +121,7 @@ impl RawAnswer {
 
     /// The engine's message of a refusal, or nothing.
     pub fn message(&self) -> String {
-        self.json()["message"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
+        self.json()["message"].as_str().unwrap_or_default().to_owned()
     }
 }
 

@@ -1,8 +1,6 @@
 //! Which call means which deed, and how its outcome is said in HTTP.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -12,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::container::{Container, Status};
 use super::create;
-use super::deeds::{self, Force, Grace};
+use super::deeds::{self, Force};
 use super::events::{Filters, label_matches};
+use super::query::{Query, decoded};
 use super::server::{Body, full, json_text};
 use super::shapes;
 use super::shared::{Deed, Done, Refusal, Shared};
@@ -111,24 +110,15 @@ impl Route {
             | Self::Nowhere => return None,
         };
         let world = shared.world();
-        let known = world
-            .find(reference)
-            .map(|container| container.spec.name.clone());
+        let known = world.find(reference).map(|container| container.spec.name.clone());
         Some(known.unwrap_or_else(|| reference.clone()))
     }
 }
 
 impl Act {
     fn parse(word: &str) -> Option<Self> {
-        const ALL: [Act; 7] = [
-            Act::Start,
-            Act::Stop,
-            Act::Restart,
-            Act::Kill,
-            Act::Pause,
-            Act::Unpause,
-            Act::Rename,
-        ];
+        const ALL: [Act; 7] =
+            [Act::Start, Act::Stop, Act::Restart, Act::Kill, Act::Pause, Act::Unpause, Act::Rename];
         ALL.into_iter().find(|act| act.as_str() == word)
     }
 
@@ -163,23 +153,13 @@ pub(super) async fn carry_out(
         Route::Inspect(reference) => inspect(shared, &reference).await,
         Route::Logs(reference) => logs(shared, &reference, &query),
         Route::Remove(reference) => {
-            let force = if query.is_true("force") {
-                Force::Yes
-            } else {
-                Force::No
-            };
+            let force = if query.is_true("force") { Force::Yes } else { Force::No };
             let deed = deeds::remove(Arc::clone(shared), reference, force);
             done(shared.carry_out(deed).await)
         }
         Route::Act(reference, act) => act_on(shared, reference, act, &query).await,
-        Route::Unsupported {
-            message,
-            as_json: true,
-        } => Err(Refusal::new(400, message)),
-        Route::Unsupported {
-            message,
-            as_json: false,
-        } => Ok(text(400, message + "\n")),
+        Route::Unsupported { message, as_json: true } => Err(Refusal::new(400, message)),
+        Route::Unsupported { message, as_json: false } => Ok(text(400, message + "\n")),
         Route::Nowhere => Err(Refusal::new(404, "page not found")),
     };
     outcome.unwrap_or_else(|refusal| refused(shared, &refusal))
@@ -196,15 +176,9 @@ async fn act_on(
         Act::Start => shared.carry_out(deeds::start(us, reference)).await,
         Act::Stop => {
             let (grace, signal) = (query.grace()?, query.signal()?);
-            shared
-                .carry_out(deeds::stop(us, reference, grace, signal))
-                .await
+            shared.carry_out(deeds::stop(us, reference, grace, signal)).await
         }
-        Act::Restart => {
-            shared
-                .carry_out(deeds::restart(us, reference, query.grace()?))
-                .await
-        }
+        Act::Restart => shared.carry_out(deeds::restart(us, reference, query.grace()?)).await,
         Act::Kill => {
             let signal = query.signal()?.unwrap_or(deeds::KILL);
             shared.carry_out(deeds::kill(us, reference, signal)).await
@@ -212,10 +186,7 @@ async fn act_on(
         Act::Pause => shared.carry_out(deeds::pause(us, reference)).await,
         Act::Unpause => shared.carry_out(deeds::unpause(us, reference)).await,
         Act::Rename => {
-            let name = query
-                .named("name")
-                .unwrap_or_default()
-                .trim_start_matches('/');
+            let name = query.named("name").unwrap_or_default().trim_start_matches('/');
             deeds::rename(shared, &reference, name)
         }
     };
@@ -224,16 +195,10 @@ async fn act_on(
 
 fn events(shared: &Arc<Shared>, query: &Query) -> Result<Response<Body>, Refusal> {
     let filters = query.filters()?;
-    let window = Window {
-        since: query.named("since"),
-        until: query.named("until"),
-    };
+    let window = Window { since: query.named("since"), until: query.named("until") };
     let reader = Reader::open(shared, &window, filters)?;
     let mut response = Response::new(StreamBody::new(reader.frames()).boxed_unsync());
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        http::HeaderValue::from_static("application/json"),
-    );
+    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     Ok(response)
 }
 
@@ -286,34 +251,20 @@ async fn inspect(shared: &Shared, reference: &str) -> Result<Response<Body>, Ref
     let _turn = turn.acquire_owned().await;
     let mut world = shared.world();
     let shape = shapes::inspect(shared, &mut world, &id);
-    shape
-        .map(|shape| json_answer(200, &shape))
-        .ok_or_else(|| Refusal::absent(reference))
+    shape.map(|shape| json_answer(200, &shape)).ok_or_else(|| Refusal::absent(reference))
 }
 
 /// The lines in frames of eight bytes of header: stream, three zeroes, length.
 fn logs(shared: &Shared, reference: &str, query: &Query) -> Result<Response<Body>, Refusal> {
     let (out, err) = (query.is_true("stdout"), query.is_true("stderr"));
     if !out && !err {
-        return Err(Refusal::new(
-            400,
-            "Bad parameters: you must choose at least one stream",
-        ));
+        return Err(Refusal::new(400, "Bad parameters: you must choose at least one stream"));
     }
     let world = shared.world();
-    let container = world
-        .find(reference)
-        .ok_or_else(|| Refusal::absent(reference))?;
+    let container = world.find(reference).ok_or_else(|| Refusal::absent(reference))?;
     let wanted = |stream: u8| (stream == 1 && out) || (stream == 2 && err);
-    let lines: Vec<_> = container
-        .log
-        .iter()
-        .filter(|line| wanted(line.stream))
-        .collect();
-    let tail = query
-        .named("tail")
-        .and_then(|tail| tail.parse().ok())
-        .unwrap_or(lines.len());
+    let lines: Vec<_> = container.log.iter().filter(|line| wanted(line.stream)).collect();
+    let tail = query.named("tail").and_then(|tail| tail.parse().ok()).unwrap_or(lines.len());
     let mut bytes = Vec::new();
     for line in &lines[lines.len().saturating_sub(tail)..] {
         let stamp = if query.is_true("timestamps") {
@@ -383,81 +334,5 @@ fn refuse_version(shared: &Shared, version: ApiVersion) -> Option<Route> {
     } else {
         return None;
     };
-    Some(Route::Unsupported {
-        message,
-        as_json: version >= ApiVersion::new(1, 24),
-    })
-}
-
-/// The parameters behind the question mark.
-struct Query(BTreeMap<String, String>);
-
-impl Query {
-    fn parse(text: &str) -> Self {
-        let pairs = text.split('&').filter(|pair| !pair.is_empty());
-        let pair = |pair: &str| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (
-                decoded(&key.replace('+', " ")),
-                decoded(&value.replace('+', " ")),
-            )
-        };
-        Self(pairs.map(pair).collect())
-    }
-
-    fn named(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
-    }
-
-    fn is_true(&self, key: &str) -> bool {
-        self.named(key)
-            .is_some_and(|value| !matches!(value, "" | "0" | "no" | "false" | "none"))
-    }
-
-    fn filters(&self) -> Result<Filters, Refusal> {
-        match self.named("filters").filter(|text| !text.is_empty()) {
-            Some(text) => Filters::parse(text).map_err(|message| Refusal::new(500, message)),
-            None => Ok(Filters::default()),
-        }
-    }
-
-    fn grace(&self) -> Result<Grace, Refusal> {
-        let Some(text) = self.named("t").filter(|text| !text.is_empty()) else {
-            return Ok(Grace::OfContainer);
-        };
-        let seconds: i64 = text.parse().map_err(|_| {
-            Refusal::new(
-                500,
-                format!("strconv.Atoi: parsing \"{text}\": invalid syntax"),
-            )
-        })?;
-        Ok(u64::try_from(seconds).map_or(Grace::Forever, |seconds| {
-            Grace::For(Duration::from_secs(seconds))
-        }))
-    }
-
-    fn signal(&self) -> Result<Option<i32>, Refusal> {
-        let text = self.named("signal").filter(|text| !text.is_empty());
-        text.map(deeds::signal_number).transpose()
-    }
-}
-
-/// Undoes the percent-encoding.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let escaped = tail
-            .get(..2)
-            .filter(|_| *first == b'%')
-            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
-        if let Some(byte) = escaped {
-            bytes.push(byte);
-            rest = &tail[2..];
-        } else {
-            bytes.push(*first);
-            rest = tail;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    Some(Route::Unsupported { message, as_json: version >= ApiVersion::new(1, 24) })
 }

@@ -41,8 +41,7 @@ pub(super) fn serve(shared: &Arc<Shared>, socket: &Path) -> io::Result<JoinHandl
     let tasks = shared.tasks.clone();
     Ok(tasks.spawn(async move {
         let mut connections = JoinSet::new();
-        end.run_until_cancelled(accept_all(shared, listener, &mut connections))
-            .await;
+        end.run_until_cancelled(accept_all(shared, listener, &mut connections)).await;
         connections.shutdown().await;
     }))
 }
@@ -59,9 +58,7 @@ async fn accept_all(shared: Arc<Shared>, listener: UnixListener, connections: &m
             let answer = service_fn(move |request| answer(Arc::clone(&shared), request));
             // A client that leaves early, and a fault that cuts, both end a connection with an
             // error that is nobody's business.
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), answer)
-                .await;
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
         });
     }
 }
@@ -82,9 +79,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
         container: container.clone(),
         status: None,
     });
-    let fault = shared
-        .faults
-        .hit(parts.method.as_str(), &path, container.as_deref());
+    let fault = shared.faults.hit(parts.method.as_str(), &path, container.as_deref());
     if let Some(early) = before_the_deed(fault.as_ref()).await {
         return early.inspect(|answer| shared.calls.answered(index, answer.status().as_u16()));
     }
@@ -140,10 +135,7 @@ async fn after_the_deed(
         }
         Some(Fault::Garbage) => {
             let (parts, _) = response.into_parts();
-            Ok(Response::from_parts(
-                parts,
-                full(Bytes::from_static(b"<html>{[\"\xff,")),
-            ))
+            Ok(Response::from_parts(parts, full(Bytes::from_static(b"<html>{[\"\xff,"))))
         }
     }
 }
@@ -157,9 +149,7 @@ async fn cut_after(response: Response<Body>, bytes: usize) -> io::Result<Respons
         return Ok(Response::from_parts(parts, body.boxed_unsync()));
     }
     let whole = body.collect().await?.to_bytes();
-    parts
-        .headers
-        .insert(CONTENT_LENGTH, HeaderValue::from(whole.len()));
+    parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(whole.len()));
     let beginning = whole.slice(..bytes.min(whole.len().saturating_sub(1)));
     let first = stream::once(async move { Ok(Frame::data(beginning)) });
     let body = StreamBody::new(first.chain(the_cut()));
@@ -215,9 +205,7 @@ fn sign(shared: &Shared, response: &mut Response<Body>) {
 
 /// A body that is complete.
 pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into())
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// An answer of JSON text.

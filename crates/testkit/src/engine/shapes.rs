@@ -15,10 +15,8 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// The answer to `/version`.
 pub(super) fn version(shared: &Shared) -> Value {
-    let (api, min) = (
-        shared.config.api_version.to_string(),
-        shared.config.min_api_version.to_string(),
-    );
+    let (api, min) =
+        (shared.config.api_version.to_string(), shared.config.min_api_version.to_string());
     let version = server_version(shared);
     let component = if shared.is_podman() {
         json!({"Name": "Podman Engine", "Version": version, "Details": {
@@ -50,11 +48,7 @@ pub(super) fn server_version(shared: &Shared) -> &'static str {
 pub(super) fn info(shared: &Shared) -> Value {
     let world = shared.world();
     let count = |wanted: &[Status]| {
-        world
-            .containers()
-            .iter()
-            .filter(|it| wanted.contains(&it.status))
-            .count()
+        world.containers().iter().filter(|it| wanted.contains(&it.status)).count()
     };
     json!({
         "ID": "FAKE:FAKE:FAKE:FAKE:FAKE:FAKE:FAKE:FAKE:FAKE:FAKE:FAKE:FAKE",
@@ -95,10 +89,7 @@ pub(super) fn inspect(shared: &Shared, world: &mut World, id: &str) -> Option<Va
     let container = world.find(id)?;
     let spec = &container.spec;
     let networks = networks(container);
-    let bridge = networks
-        .get("bridge")
-        .cloned()
-        .unwrap_or_else(|| json!({"IPAddress": ""}));
+    let bridge = networks.get("bridge").cloned().unwrap_or_else(|| json!({"IPAddress": ""}));
     Some(json!({
         "Id": container.id,
         "Created": moment(Some(container.created_ns)),
@@ -184,11 +175,8 @@ fn state(shared: &Shared, container: &Container, now_ns: u64) -> Value {
 
 fn config(container: &Container) -> Value {
     let spec = &container.spec;
-    let exposed: Map<String, Value> = spec
-        .exposed
-        .iter()
-        .map(|port| (format!("{port}/tcp"), json!({})))
-        .collect();
+    let exposed: Map<String, Value> =
+        spec.exposed.iter().map(|port| (format!("{port}/tcp"), json!({}))).collect();
     let mut config = json!({
         "Hostname": container.id.get(..12),
         "Tty": false,
@@ -252,20 +240,14 @@ fn inspected_ports(container: &Container) -> Value {
     if container.spec.network_mode == "host" {
         return json!({});
     }
-    let mut ports: Map<String, Value> = container
-        .spec
-        .exposed
-        .iter()
-        .map(|port| (format!("{port}/tcp"), Value::Null))
-        .collect();
+    let mut ports: Map<String, Value> =
+        container.spec.exposed.iter().map(|port| (format!("{port}/tcp"), Value::Null)).collect();
     for publish in &run.published {
         let binding = json!({
             "HostIp": publish.host_ip,
             "HostPort": publish.host_port.unwrap_or_default().to_string(),
         });
-        let bindings = ports
-            .entry(format!("{}/tcp", publish.port))
-            .or_insert(Value::Null);
+        let bindings = ports.entry(format!("{}/tcp", publish.port)).or_insert(Value::Null);
         match bindings {
             Value::Array(list) => list.push(binding),
             _ => *bindings = json!([binding]),
@@ -298,9 +280,7 @@ fn listed_ports(container: &Container) -> Value {
 fn port_bindings(published: &[Publish]) -> Value {
     let mut bindings = Map::new();
     for publish in published {
-        let port = publish
-            .host_port
-            .map_or_else(String::new, |port| port.to_string());
+        let port = publish.host_port.map_or_else(String::new, |port| port.to_string());
         let binding = json!([{"HostIp": publish.host_ip, "HostPort": port}]);
         bindings.insert(format!("{}/tcp", publish.port), binding);
     }

@@ -72,18 +72,12 @@ impl Shared {
 
     /// The end of the engine's present process.
     pub(super) fn incarnation(&self) -> CancellationToken {
-        self.incarnation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.incarnation.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn reincarnate(&self) {
         let next = self.ended.child_token();
-        *self
-            .incarnation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = next;
+        *self.incarnation.lock().unwrap_or_else(PoisonError::into_inner) = next;
     }
 
     /// Runs a deed to its end even when whoever asked has gone, as the engine does.
@@ -92,9 +86,7 @@ impl Shared {
         deed: impl Future<Output = Deed> + Send + 'static,
     ) -> Deed {
         let incarnation = self.incarnation();
-        let task = self
-            .tasks
-            .spawn(async move { incarnation.run_until_cancelled(deed).await });
+        let task = self.tasks.spawn(async move { incarnation.run_until_cancelled(deed).await });
         match task.await {
             Ok(Some(outcome)) => outcome,
             Ok(None) | Err(_) => Err(Refusal::new(500, "the engine is going down")),
@@ -104,9 +96,7 @@ impl Shared {
     /// The lock of a container, and its full id.
     pub(super) fn turn_of(&self, reference: &str) -> Result<(String, Arc<Semaphore>), Refusal> {
         let world = self.world();
-        let container = world
-            .find(reference)
-            .ok_or_else(|| Refusal::absent(reference))?;
+        let container = world.find(reference).ok_or_else(|| Refusal::absent(reference))?;
         Ok((container.id.clone(), Arc::clone(&container.turn)))
     }
 
@@ -138,10 +128,7 @@ impl Shared {
 
 impl Refusal {
     pub(super) fn new(status: u16, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            message: message.into(),
-        }
+        Self { status, message: message.into() }
     }
 
     pub(super) fn absent(reference: &str) -> Self {

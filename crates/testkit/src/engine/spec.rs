@@ -191,10 +191,7 @@ impl ApiVersion {
     /// Reads `1.41`.
     pub fn parse(text: &str) -> Option<Self> {
         let (major, minor) = text.split_once('.')?;
-        Some(Self {
-            major: major.parse().ok()?,
-            minor: minor.parse().ok()?,
-        })
+        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
     }
 }
 
@@ -243,11 +240,7 @@ impl ContainerSpec {
     /// Publishes `port` on a port of the host that the engine chooses at each start.
     #[must_use]
     pub fn publishing(mut self, port: u16, host_ip: &str) -> Self {
-        self.published.push(Publish {
-            port,
-            host_ip: host_ip.to_owned(),
-            host_port: None,
-        });
+        self.published.push(Publish { port, host_ip: host_ip.to_owned(), host_port: None });
         self.exposing(port)
     }
 
@@ -285,10 +278,7 @@ impl Default for Behaviour {
         Self {
             start_delay: Duration::ZERO,
             listen_delay: Duration::ZERO,
-            on_term: OnTerm::Exit {
-                after: Duration::ZERO,
-                code: 0,
-            },
+            on_term: OnTerm::Exit { after: Duration::ZERO, code: 0 },
             crash: None,
             refuse_start: None,
             remove_delay: Duration::ZERO,

@@ -9,10 +9,7 @@ use super::spec::{ContainerSpec, HealthPlan, OnTerm};
 pub fn obedient(name: &str) -> ContainerSpec {
     let wait = "trap 'exit 0' TERM; while :; do sleep 0.05; done";
     shell(name, wait).behaving(|it| {
-        it.on_term = OnTerm::Exit {
-            after: Duration::from_millis(20),
-            code: 0,
-        };
+        it.on_term = OnTerm::Exit { after: Duration::from_millis(20), code: 0 };
     })
 }
 

@@ -52,16 +52,8 @@ impl Reader {
         window: &Window<'_>,
         filters: Filters,
     ) -> Result<Self, Refusal> {
-        let since = window
-            .since
-            .filter(|text| !text.is_empty())
-            .map(nanos)
-            .transpose()?;
-        let until = window
-            .until
-            .filter(|text| !text.is_empty())
-            .map(nanos)
-            .transpose()?;
+        let since = window.since.filter(|text| !text.is_empty()).map(nanos).transpose()?;
+        let until = window.until.filter(|text| !text.is_empty()).map(nanos).transpose()?;
         if let (Some(since), Some(until)) = (since, until)
             && since > until
         {
@@ -110,8 +102,7 @@ impl Reader {
                 Next::Event(event) => self.take(event).await,
                 Next::Overtake => {
                     let overtaken = self.overtaken.take();
-                    self.lines
-                        .extend(overtaken.map(|event| Bytes::from(event.line())));
+                    self.lines.extend(overtaken.map(|event| Bytes::from(event.line())));
                 }
                 Next::End => return None,
                 Next::Cut => return Some(Err(io::Error::other("the stream was cut"))),
@@ -154,20 +145,16 @@ impl Reader {
         }
         self.write(&event, &faults);
         let overtaken = self.overtaken.take();
-        self.lines
-            .extend(overtaken.map(|event| Bytes::from(event.line())));
+        self.lines.extend(overtaken.map(|event| Bytes::from(event.line())));
     }
 
     fn write(&mut self, event: &Event, faults: &EventFaults) {
         if faults.hits(faults.garbage, event.time_nano, 3) {
-            self.lines.push_back(Bytes::from_static(
-                b"{\"status\":\"start\",\"id\":\xff\xfe,,}\n",
-            ));
+            self.lines.push_back(Bytes::from_static(b"{\"status\":\"start\",\"id\":\xff\xfe,,}\n"));
         }
         if faults.hits(faults.long, event.time_nano, 4) {
             let padding = "x".repeat(faults.long_bytes);
-            self.lines
-                .push_back(Bytes::from(format!("{{\"status\":\"{padding}\"}}\n")));
+            self.lines.push_back(Bytes::from(format!("{{\"status\":\"{padding}\"}}\n")));
         }
         let line = Bytes::from(event.line());
         if faults.hits(faults.doubled, event.time_nano, 5) {
@@ -191,19 +178,12 @@ async fn receive(live: &mut broadcast::Receiver<Arc<Event>>) -> Option<Arc<Event
 /// Reads `seconds` or `seconds.nanoseconds`.
 fn nanos(text: &str) -> Result<u64, Refusal> {
     let invalid = |part: &str| {
-        Refusal::new(
-            500,
-            format!("strconv.ParseInt: parsing \"{part}\": invalid syntax"),
-        )
+        Refusal::new(500, format!("strconv.ParseInt: parsing \"{part}\": invalid syntax"))
     };
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
     let seconds: u64 = seconds.parse().map_err(|_| invalid(seconds))?;
     let padded = format!("{fraction:0<9}");
-    let fraction: u64 = padded
-        .get(..9)
-        .and_then(|digits| digits.parse().ok())
-        .ok_or_else(|| invalid(fraction))?;
-    Ok(seconds
-        .saturating_mul(1_000_000_000)
-        .saturating_add(fraction))
+    let fraction: u64 =
+        padded.get(..9).and_then(|digits| digits.parse().ok()).ok_or_else(|| invalid(fraction))?;
+    Ok(seconds.saturating_mul(1_000_000_000).saturating_add(fraction))
 }

@@ -59,13 +59,11 @@ impl World {
 
     /// The container called `reference`: its id, its name, or the beginning of its id.
     pub(super) fn find(&self, reference: &str) -> Option<&Container> {
-        self.position(reference)
-            .map(|index| &self.containers[index])
+        self.position(reference).map(|index| &self.containers[index])
     }
 
     pub(super) fn find_mut(&mut self, reference: &str) -> Option<&mut Container> {
-        self.position(reference)
-            .map(|index| &mut self.containers[index])
+        self.position(reference).map(|index| &mut self.containers[index])
     }
 
     pub(super) fn containers(&self) -> &[Container] {
@@ -74,9 +72,7 @@ impl World {
 
     /// The container that owns a name, whatever else is called so.
     pub(super) fn owner_of(&self, name: &str) -> Option<&Container> {
-        self.containers
-            .iter()
-            .find(|container| container.spec.name == name)
+        self.containers.iter().find(|container| container.spec.name == name)
     }
 
     pub(super) fn insert(&mut self, spec: ContainerSpec) -> String {
@@ -141,10 +137,7 @@ impl World {
             ("type".to_owned(), "bridge".to_owned()),
         ]);
         let at_ns = self.now_ns();
-        let actor = Actor {
-            id: network_id(network),
-            attributes,
-        };
+        let actor = Actor { id: network_id(network), attributes };
         self.publish(Event::of_kind("network", action, actor, at_ns));
     }
 
@@ -164,11 +157,8 @@ impl World {
             |container: &Container| container.id == reference || container.spec.name == reference;
         self.containers.iter().position(exact).or_else(|| {
             let begins = |container: &Container| container.id.starts_with(reference);
-            let mut matching = self
-                .containers
-                .iter()
-                .enumerate()
-                .filter(|(_, container)| begins(container));
+            let mut matching =
+                self.containers.iter().enumerate().filter(|(_, container)| begins(container));
             match (reference.is_empty(), matching.next(), matching.next()) {
                 (false, Some((index, _)), None) => Some(index),
                 _ => None,
@@ -184,15 +174,9 @@ impl World {
 
 impl Clock {
     fn new() -> Self {
-        let origin = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let origin = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let origin_ns = u64::try_from(origin.as_nanos()).unwrap_or(u64::MAX);
-        Self {
-            origin_ns,
-            started: Instant::now(),
-            last_ns: 0,
-        }
+        Self { origin_ns, started: Instant::now(), last_ns: 0 }
     }
 
     fn now_ns(&mut self) -> u64 {
@@ -207,16 +191,10 @@ impl AddressPool {
     fn new() -> Self {
         static ENGINES: AtomicU32 = AtomicU32::new(0);
         let serial = ENGINES.fetch_add(1, Ordering::Relaxed);
-        let spread = std::process::id()
-            .wrapping_mul(2_654_435_761)
-            .wrapping_add(serial * 7919);
+        let spread = std::process::id().wrapping_mul(2_654_435_761).wrapping_add(serial * 7919);
         let block = spread % (190 * 256);
         let base = u32::from(Ipv4Addr::new(127, 64, 0, 0)) + (block << 8);
-        Self {
-            plain: BTreeSet::new(),
-            loopback: BTreeSet::new(),
-            loopback_base: base,
-        }
+        Self { plain: BTreeSet::new(), loopback: BTreeSet::new(), loopback_base: base }
     }
 
     fn take(&mut self, loopback: bool) -> IpAddr {
@@ -248,18 +226,10 @@ pub(super) fn hex_id(seed: u64) -> String {
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^ (mixed >> 31)
     };
-    format!(
-        "{:016x}{:016x}{:016x}{:016x}",
-        word(),
-        word(),
-        word(),
-        word()
-    )
+    format!("{:016x}{:016x}{:016x}{:016x}", word(), word(), word(), word())
 }
 
 /// The id of a network, which its name decides.
 pub(super) fn network_id(name: &str) -> String {
-    hex_id(name.bytes().fold(7, |sum, byte| {
-        sum.wrapping_mul(131).wrapping_add(u64::from(byte))
-    }))
+    hex_id(name.bytes().fold(7, |sum, byte| sum.wrapping_mul(131).wrapping_add(u64::from(byte))))
 }

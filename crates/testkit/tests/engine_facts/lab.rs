@@ -45,12 +45,7 @@ impl Lab {
         static LABS: AtomicU32 = AtomicU32::new(0);
         let serial = LABS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("dormouse-facts-{}-{serial}-", std::process::id());
-        Self {
-            client,
-            engine,
-            prefix,
-            ids: Mutex::default(),
-        }
+        Self { client, engine, prefix, ids: Mutex::default() }
     }
 
     /// Whether others use the same engine.
@@ -73,10 +68,7 @@ impl Lab {
     /// Creates a container and answers its id.
     pub(crate) async fn create(&self, spec: ContainerSpec) -> String {
         let short = spec.name.clone();
-        let spec = ContainerSpec {
-            name: self.name(&short),
-            ..spec
-        };
+        let spec = ContainerSpec { name: self.name(&short), ..spec };
         let id = match &self.engine {
             Engine::Fake(engine) => engine.by_hand().create(spec).unwrap(),
             Engine::Real(engine) => engine.create_busybox(&spec).await.unwrap(),
@@ -102,10 +94,7 @@ impl Lab {
     }
 
     pub(crate) async fn answer(&self, short: &str, act: &str) -> RawAnswer {
-        self.client
-            .post(&format!("/containers/{}/{act}", self.name(short)))
-            .await
-            .unwrap()
+        self.client.post(&format!("/containers/{}/{act}", self.name(short))).await.unwrap()
     }
 
     pub(crate) async fn post(&self, short: &str, act: &str) -> u16 {
@@ -119,10 +108,7 @@ impl Lab {
     }
 
     pub(crate) async fn delete(&self, short: &str, query: &str) -> RawAnswer {
-        self.client
-            .delete(&format!("/containers/{}{query}", self.name(short)))
-            .await
-            .unwrap()
+        self.client.delete(&format!("/containers/{}{query}", self.name(short))).await.unwrap()
     }
 
     pub(crate) async fn inspect(&self, short: &str) -> Value {
@@ -190,18 +176,12 @@ impl Lab {
         let answer = self.client.read(&path).await.unwrap();
         assert_eq!(answer.status, 200);
         let text = String::from_utf8(answer.body.to_vec()).unwrap();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Short names and states of this lab's containers, in the order of the listing.
     pub(crate) async fn listed(&self, query: &str) -> Vec<(String, String)> {
-        let answer = self
-            .client
-            .read(&format!("/containers/json?limit=0{query}"))
-            .await
-            .unwrap();
+        let answer = self.client.read(&format!("/containers/json?limit=0{query}")).await.unwrap();
         let entries = answer.json();
         let own = |entry: &Value| {
             let name = entry["Names"][0].as_str()?.trim_start_matches('/');
@@ -221,8 +201,5 @@ impl Lab {
 }
 
 fn actions(events: &[Value]) -> Vec<String> {
-    events
-        .iter()
-        .map(|event| event["Action"].as_str().unwrap().to_owned())
-        .collect()
+    events.iter().map(|event| event["Action"].as_str().unwrap().to_owned()).collect()
 }
