@@ -18,7 +18,7 @@ use crate::http::connection;
 use crate::proxy::Shared;
 
 /// How the connections of a listener learn that they should end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ending {
     /// Finish what is open, begin nothing new.
     pub(crate) draining: CancellationToken,
@@ -69,9 +69,8 @@ async fn accept_all<G: Gatekeeper>(
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let trusted = shared.settings.trusts(peer.ip());
-                let client = Client::new(peer, trusted, tasks.clone(), ending.over.clone());
-                let task = run(Arc::clone(shared), stream, Arc::new(client), ending.clone(), place);
-                tasks.spawn(task);
+                let client = Client::new(peer, trusted, tasks.clone(), ending.clone());
+                tasks.spawn(run(Arc::clone(shared), stream, Arc::new(client), place));
             }
             Err(error) => {
                 debug!(%error, "Could not accept a connection");
@@ -85,14 +84,13 @@ async fn run<G: Gatekeeper>(
     shared: Arc<Shared<G>>,
     stream: TcpStream,
     client: Arc<Client>,
-    ending: Ending,
     _place: OwnedSemaphorePermit,
 ) {
     count_one(&shared.counters.connections_accepted);
     let _open = Gauge::raise(&shared.counters.connections_open);
     stream.set_nodelay(true).ok();
     tokio::select! {
-        () = ending.over.cancelled() => {}
-        () = connection::serve(&shared, stream, &client, &ending.draining) => {}
+        () = client.ending.over.cancelled() => {}
+        () = connection::serve(&shared, stream, &client) => {}
     }
 }

@@ -39,6 +39,8 @@ pub(crate) enum Refusal {
     Unreachable(#[source] std::io::Error),
     #[error("the workload closed the connection before its answer was complete")]
     Closed(#[source] hyper::Error),
+    #[error("the workload's answer is not HTTP")]
+    Garbled(#[source] hyper::Error),
     #[error("the workload did not answer in time")]
     AnswerTimeout,
     #[error("the workload switched to another protocol, which nobody asked for")]
@@ -168,6 +170,12 @@ impl Refusal {
                 "The workload closed the connection",
                 "read the last lines of its log",
             ),
+            Self::Garbled(_) => row(
+                StatusCode::BAD_GATEWAY,
+                "upstream-garbled",
+                "The workload answered wrongly",
+                "check that the route's port speaks HTTP, and that the scheme is right",
+            ),
             Self::AnswerTimeout => row(
                 StatusCode::GATEWAY_TIMEOUT,
                 "answer-timeout",
@@ -202,6 +210,7 @@ impl Refusal {
             | Self::NoAddress
             | Self::Unreachable(_)
             | Self::Closed(_)
+            | Self::Garbled(_)
             | Self::AnswerTimeout
             | Self::UnaskedUpgrade
             | Self::BodyBroken => (self.to_string(), &[][..]),

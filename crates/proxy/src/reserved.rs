@@ -11,6 +11,7 @@ use http::{Method, Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::gatekeeper::{Gatekeeper, Story};
 use crate::http::body::Kind;
@@ -26,6 +27,8 @@ pub(crate) struct StoryBody {
     workload: String,
     story: Receiver<Story>,
     ping: Interval,
+    /// Resolves when the data plane begins to end.
+    draining: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 #[derive(Serialize)]
@@ -61,13 +64,13 @@ pub(crate) fn answer<G: Gatekeeper>(
     gatekeeper: &G,
     site: &Site<G::Key>,
     page: &str,
-    parts: &Parts,
+    (parts, draining): (&Parts, &CancellationToken),
 ) -> Option<Response<Kind>> {
     if parts.method != Method::GET && parts.method != Method::HEAD {
         return matches!(page, "events" | "status" | "health").then(method_not_allowed);
     }
     match page {
-        "events" => Some(events(gatekeeper, site, &parts.headers)),
+        "events" => Some(events(gatekeeper, site, &parts.headers, draining)),
         "status" => Some(status(gatekeeper, site)),
         "health" => Some(health(gatekeeper, site)),
         _ => None,
@@ -75,9 +78,12 @@ pub(crate) fn answer<G: Gatekeeper>(
 }
 
 impl StoryBody {
-    /// Never ends by itself but when the publisher drops a reader that is too slow.
+    /// Ends when the data plane does, or when the publisher drops a reader that is too slow.
     pub(crate) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        match Pin::new(&mut self.story).poll_recv(context) {
+        if self.draining.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        match self.story.poll_recv(context) {
             Poll::Ready(Some(story)) => Poll::Ready(Some(self.event(&story))),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
@@ -109,12 +115,18 @@ fn events<G: Gatekeeper>(
     gatekeeper: &G,
     site: &Site<G::Key>,
     headers: &HeaderMap,
+    draining: &CancellationToken,
 ) -> Response<Kind> {
     let after = headers.get(&LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.trim().parse().ok());
     let mut ping = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let story = gatekeeper.story(&site.key, after);
-    let body = StoryBody { workload: site.workload.clone(), story, ping };
+    let body = StoryBody {
+        workload: site.workload.clone(),
+        story,
+        ping,
+        draining: Box::pin(draining.clone().cancelled_owned()),
+    };
     let mut response = response(StatusCode::OK, "text/event-stream", Kind::Story(Box::new(body)));
     // Proxies in front of us would otherwise collect the events.
     response.headers_mut().insert(&X_ACCEL_BUFFERING, HeaderValue::from_static("no"));

@@ -10,10 +10,10 @@ use std::task::{Context, Poll, ready};
 use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::framing::{Framing, Violation};
+use crate::listener::Ending;
 
 /// What the socket, the requests and the connection's own task tell each other.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub(crate) struct Client {
     pub(crate) trusted: bool,
     /// Owns what outlives the connection's HTTP: upgraded connections and unfinished uploads.
     pub(crate) tasks: TaskTracker,
-    /// When those tasks must end.
-    pub(crate) over: CancellationToken,
+    /// When those tasks, and streams that would never end, are to end.
+    pub(crate) ending: Ending,
     requests_open: AtomicUsize,
     requests_begun: AtomicU64,
     /// A head has begun to arrive, and its request has not begun.
@@ -67,12 +67,7 @@ pub(crate) struct FramingWatch {
 }
 
 impl Client {
-    pub(crate) fn new(
-        peer: SocketAddr,
-        trusted: bool,
-        tasks: TaskTracker,
-        over: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(peer: SocketAddr, trusted: bool, tasks: TaskTracker, ending: Ending) -> Self {
         let peer_value = HeaderValue::try_from(peer.ip().to_canonical().to_string())
             .expect("an address is made of visible characters");
         Self {
@@ -80,7 +75,7 @@ impl Client {
             peer_value,
             trusted,
             tasks,
-            over,
+            ending,
             requests_open: AtomicUsize::new(0),
             requests_begun: AtomicU64::new(0),
             head_pending: AtomicBool::new(false),

@@ -26,6 +26,8 @@ const HTTP2_BEGINNING: &[u8] = b"PRI ";
 /// The longest time between two looks at a connection.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(5);
 const LOOK_EVERY_MIN: Duration = Duration::from_millis(20);
+/// What hyper takes without being told; any other bound makes it allocate for each request.
+const HEADER_COUNT_OF_HYPER: usize = 100;
 /// How often an HTTP/2 client is pinged, and how long it may take to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -65,8 +67,8 @@ pub(crate) async fn serve<G: Gatekeeper>(
     shared: &Arc<Shared<G>>,
     mut stream: TcpStream,
     client: &Arc<Client>,
-    draining: &CancellationToken,
 ) {
+    let draining = &client.ending.draining;
     let begun = tokio::select! {
         begun = timeout(shared.settings.header_timeout, begin(&mut stream)) => begun,
         () = draining.cancelled() => return,
@@ -75,11 +77,11 @@ pub(crate) async fn serve<G: Gatekeeper>(
     match begun {
         Beginning::Http1(begun) => {
             let socket = ClientSocket::http1(stream, Arc::clone(client), begun);
-            serve_http1(shared, socket, client, draining).await;
+            serve_http1(shared, socket, client).await;
         }
         Beginning::Http2(begun) => {
             let socket = ClientSocket::http2(stream, Arc::clone(client), begun);
-            serve_http2(shared, socket, client, draining).await;
+            serve_http2(shared, socket, client).await;
         }
     }
 }
@@ -117,11 +119,13 @@ async fn serve_http1<G: Gatekeeper>(
     shared: &Arc<Shared<G>>,
     socket: ClientSocket,
     client: &Arc<Client>,
-    draining: &CancellationToken,
 ) {
+    let draining = &client.ending.draining;
     let mut builder = http1::Builder::new();
+    if shared.settings.header_count_max != HEADER_COUNT_OF_HYPER {
+        builder.max_headers(shared.settings.header_count_max);
+    }
     builder
-        .max_headers(shared.settings.header_count_max)
         .max_header_size(shared.settings.header_bytes_max)
         .max_buf_size(shared.settings.body_buffer_bytes.max(shared.settings.header_bytes_max));
     let mut watch = Watch::new(client, &shared.settings);
@@ -170,8 +174,8 @@ async fn serve_http2<G: Gatekeeper>(
     shared: &Arc<Shared<G>>,
     socket: ClientSocket,
     client: &Arc<Client>,
-    draining: &CancellationToken,
 ) {
+    let draining = &client.ending.draining;
     let mut builder = http2::Builder::new(Tracked(client.tasks.clone()));
     builder
         .timer(TokioTimer::new())

@@ -196,7 +196,13 @@ async fn forward2(pool: &Pool, mut request: Request<RequestBody>, target: Target
 
 /// Whose fault it is that there is no answer.
 fn lost(error: hyper::Error, upload: Option<&Fate>) -> Refusal {
-    if upload.is_some_and(Fate::is_broken) { Refusal::BodyBroken } else { Refusal::Closed(error) }
+    if upload.is_some_and(Fate::is_broken) {
+        Refusal::BodyBroken
+    } else if error.is_parse() {
+        Refusal::Garbled(error)
+    } else {
+        Refusal::Closed(error)
+    }
 }
 
 /// Whether a request without a body may reach the workload twice (RFC 9110, section 9.2.2).

@@ -246,6 +246,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 mod tests {
     use super::{Nature, aim_http1, aim_http2, prepare, prepare_answer};
     use crate::http::client::Client;
+    use crate::listener::Ending;
     use crate::settings::ProxySettings;
     use http::{Request, Version};
 
@@ -260,7 +261,7 @@ mod tests {
         };
         let peer: std::net::SocketAddr = peer.parse().unwrap();
         let client =
-            Client::new(peer, settings.trusts(peer.ip()), Default::default(), Default::default());
+            Client::new(peer, settings.trusts(peer.ip()), Default::default(), Ending::default());
         let mut request = Request::get("/x").header("host", "a.example");
         for (name, value) in headers {
             request = request.header(*name, *value);

@@ -63,8 +63,13 @@ pub(crate) async fn answer<G: Gatekeeper>(
     };
     let asker = Asker::of(&parts.headers);
     let end = match reserved::page(parts.uri.path(), &parts.uri.path()[..prefix]) {
-        Some(page) => reserved::answer(&*shared.gatekeeper, &site, page, &parts)
-            .map_or(End::Refused(Refusal::NoSuchPage), End::Answer),
+        Some(page) => reserved::answer(
+            &*shared.gatekeeper,
+            &site,
+            page,
+            (&parts, &open.client().ending.draining),
+        )
+        .map_or(End::Refused(Refusal::NoSuchPage), End::Answer),
         None => {
             let visit = Visit { shared: &shared, site: &site, open: &open, prefix };
             visit.answer(parts, incoming).await

@@ -37,7 +37,7 @@ pub(crate) async fn begin(
         parts.headers.insert(UPGRADE, protocol);
     }
     let upstream = connection.upgrade().await?;
-    let over = client.over.clone();
+    let over = client.ending.over.clone();
     client.tasks.spawn(async move {
         let (_lease, counters) = held;
         let _open = Gauge::raise(&counters.upgraded_open);

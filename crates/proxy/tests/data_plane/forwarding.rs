@@ -156,6 +156,19 @@ async fn an_app_that_closes_without_an_answer_is_a_bad_gateway() {
 }
 
 #[tokio::test]
+async fn an_app_that_does_not_speak_http_is_a_bad_gateway() {
+    let app = App::serve("127.0.0.1:0", |mut stream| async move {
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"220 mail ready\r\n").await.ok();
+        tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut Vec::new()).await.ok();
+    })
+    .await;
+    let world = World::awake(&app).await;
+    let received = world.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
+    assert_eq!(received.status, 502);
+    assert!(received.text().contains("upstream-"), "{}", received.text());
+}
+
+#[tokio::test]
 async fn an_app_that_never_answers_ends_in_a_timeout() {
     let app = App::serve("127.0.0.1:0", |stream| async move {
         std::future::pending::<()>().await;

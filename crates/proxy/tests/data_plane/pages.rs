@@ -7,7 +7,7 @@ use dormouse_core::progress::{Step, StepKind};
 use dormouse_proxy::{ProxySettings, Story};
 use http::Response;
 
-use crate::support::{App, World, full, until};
+use crate::support::{App, World, full, soon, until};
 
 const NAVIGATION: &str =
     "GET /a HTTP/1.1\r\nHost: app.test\r\nSec-Fetch-Mode: navigate\r\nAccept: text/html\r\n\r\n";
@@ -126,6 +126,10 @@ async fn progress_is_told_from_its_beginning_then_live_and_resumes() {
     again.head().await;
     assert_eq!(event(&mut again).await.0, 3);
     assert_eq!(world.gate.wakes.load(Ordering::SeqCst), 0);
+
+    world.shutdown.cancel();
+    soon(world.served).await.unwrap().unwrap();
+    assert!(String::from_utf8(again.rest().await).unwrap().ends_with("0\r\n\r\n"));
 }
 
 /// The next progress event of a chunked stream.
