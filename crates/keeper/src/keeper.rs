@@ -21,6 +21,9 @@ use crate::journal::{Journal, JournalKind};
 use crate::witness::Witness;
 use crate::workload::{WakeUnderWay, Workload};
 
+/// Things taken in a row before deadlines that are due are looked at all the same.
+const STREAK_MAX: u32 = 256;
+
 /// What a keeper is made with.
 pub struct KeeperSettings {
     /// Spreads retries; any number.
@@ -88,6 +91,7 @@ impl Keeper {
     async fn run(mut self) {
         let shutdown = self.shutdown.clone();
         let summons = Arc::clone(&self.summons);
+        let mut streak = 0;
         loop {
             let next = self.fleet.poll_timeout().map(|(at, _)| self.clock.instant(at));
             let timer = async {
@@ -96,22 +100,32 @@ impl Keeper {
                     None => std::future::pending().await,
                 }
             };
+            streak += 1;
             // Answers come before deadlines: what was answered in time is not called late.
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
+                () = std::future::ready(()), if streak > STREAK_MAX => {
+                    streak = 0;
+                    self.deadlines();
+                }
                 Some(answer) = self.answered.recv() => self.answer(answer),
                 () = summons.arrived() => self.summoned(),
                 Some((environment, item)) = self.fed.recv() => self.fed(&environment, item),
                 Some(command) = self.commands.recv() => self.command(command),
                 Some(_ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
                 () = timer => {
-                    self.fleet.handle_timeout(self.clock.now());
-                    self.drain();
+                    streak = 0;
+                    self.deadlines();
                 }
             }
         }
         self.tasks.shutdown().await;
+    }
+
+    fn deadlines(&mut self) {
+        self.fleet.handle_timeout(self.clock.now());
+        self.drain();
     }
 
     /// Hands an event to the core and executes everything that follows.
