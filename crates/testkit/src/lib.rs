@@ -4,3 +4,4 @@
 pub mod conformance;
 pub mod engine;
 pub mod images;
+pub mod recorder;
