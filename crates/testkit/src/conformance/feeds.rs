@@ -15,7 +15,10 @@ use super::{Verdict, applies};
 pub async fn a_feed_begins_with_a_full_listing<B: Bench>(bench: &B) -> Verdict {
     let running = applies!(bench.set_up(Kind::Obedient, Setting::Running).await, "nothing runs");
     let stopped = applies!(bench.set_up(Kind::Obedient, Setting::Stopped).await, "nothing stops");
-    let mut watcher = Watcher::of(&bench.provider(), &[&running, &stopped]).await;
+    let provider = bench.provider();
+    provider.follow([running.clone(), stopped.clone()].into());
+    let mut watcher = Watcher::new(&provider);
+    watcher.until(PATIENCE, "a complete listing", Watcher::is_listed).await;
     assert!(is_running(watcher.condition(&running)), "{:?}", watcher.condition(&running));
     assert!(is_stopped(watcher.condition(&stopped)), "{:?}", watcher.condition(&stopped));
     let story = watcher.take_story();

@@ -100,7 +100,10 @@ impl Watcher {
             match timeout_at(give_up_at, self.feed.recv()).await {
                 Ok(Some(item)) => self.take(item),
                 Ok(None) => panic!("the feed ended before {what}"),
-                Err(_) => panic!("not seen within {within:?}: {what}; known: {:?}", self.known),
+                Err(_) => {
+                    let last = &self.story[self.story.len().saturating_sub(3)..];
+                    panic!("not seen within {within:?}: {what}; last told: {last:?}");
+                }
             }
         }
     }
