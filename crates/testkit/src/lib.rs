@@ -4,4 +4,5 @@
 pub mod conformance;
 pub mod engine;
 pub mod images;
+pub mod private_engine;
 pub mod recorder;
