@@ -47,6 +47,18 @@ impl StepKind {
         }
     }
 
+    /// Whether a story may begin with this line: a start, or something that was found started.
+    pub fn begins(self) -> bool {
+        match self {
+            Self::Starting | Self::Started => true,
+            Self::WakingDependency
+            | Self::DependencyReady
+            | Self::WaitingReady
+            | Self::Ready
+            | Self::Error => false,
+        }
+    }
+
     /// Whether nothing may follow in the same story.
     pub fn ends(self) -> bool {
         matches!(self, Self::Ready | Self::Error)

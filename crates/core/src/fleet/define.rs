@@ -7,7 +7,7 @@ use super::entry::Entry;
 use super::event::Key;
 use crate::id::WorkloadId;
 use crate::lifecycle::{self, Misconfigured, Phase, Purpose};
-use crate::policy::{Policy, Until};
+use crate::policy::{Need, Policy, Until};
 use crate::progress::{Step, StepKind};
 use crate::time::Timestamp;
 
@@ -25,23 +25,20 @@ impl Fleet {
         if before == policy && !was_wrong {
             return;
         }
-        self.unlink_needs(key, &before, now);
+        let kept = |need: &&Need| policy.needs.iter().any(|kept| kept.on == need.on);
+        let lost = before.needs.iter().filter(|need| !kept(need));
+        self.drop_leases(key, lost, now);
+        self.unlink_needs(key, &before);
         self.link_needs(key, &policy);
         if was_wrong {
             let wrong = self.entry(key).map(|entry| entry.phase.clone());
-            self.enter(
-                key,
-                &wrong.unwrap_or_else(|| Phase::new(now)),
-                Phase::new(now),
-                now,
-            );
+            self.enter(key, &wrong.unwrap_or_else(|| Phase::new(now)), Phase::new(now), now);
             self.emit(key, lifecycle::Effect::Observe, now);
             self.arm(key);
             return;
         }
         self.sync_leases(key, now);
-        self.pending
-            .push_back((key, lifecycle::Event::PolicyChanged));
+        self.pending.push_back((key, lifecycle::Event::PolicyChanged));
     }
 
     pub(super) fn misdefine(&mut self, id: WorkloadId, message: String, now: Timestamp) {
@@ -55,10 +52,7 @@ impl Fleet {
         self.abandon_all(key, &before, now);
         self.tell(key, error_step(&message));
         let deny = lifecycle::deny_misconfigured(&message);
-        let wrong = Phase::Misconfigured(Misconfigured {
-            since: now,
-            message,
-        });
+        let wrong = Phase::Misconfigured(Misconfigured { since: now, message });
         self.enter(key, &before, wrong, now);
         self.emit(key, deny, now);
         self.follow(key, &before, now);
@@ -70,12 +64,9 @@ impl Fleet {
         let (policy, phase) = (Arc::clone(&entry.policy), entry.phase.clone());
         self.abandon_all(key, &phase, now);
         self.tell(key, error_step("it was removed from the configuration"));
-        self.emit(
-            key,
-            lifecycle::deny_misconfigured("it was removed from the configuration"),
-            now,
-        );
-        self.unlink_needs(key, &policy, now);
+        self.emit(key, lifecycle::deny_misconfigured("it was removed from the configuration"), now);
+        self.drop_leases(key, policy.needs.iter(), now);
+        self.unlink_needs(key, &policy);
         if let Some(armed) = self.entry(key).and_then(|entry| entry.armed) {
             self.timers.remove(&(armed, key));
         }
@@ -89,6 +80,11 @@ impl Fleet {
         if let Some(epoch) = phase.in_flight() {
             self.emit(key, lifecycle::Effect::Abandon { epoch }, now);
         }
+        if let Some(ticket) = phase.ticket() {
+            let why = "its definition was taken away".to_owned();
+            let refused = lifecycle::SleepAnswer::Refused(why);
+            self.emit(key, lifecycle::Effect::Answer(ticket, refused), now);
+        }
         self.emit(key, lifecycle::Effect::ShutGate, now);
     }
 
@@ -100,6 +96,7 @@ impl Fleet {
         self.entries.push(Some(Box::new(entry)));
         self.by_id.insert(id, key);
         self.link_needs(key, &policy);
+        self.lease_to_dependents(key, now);
         self.tell_dependents(key);
         self.arm(key);
         key
@@ -107,16 +104,12 @@ impl Fleet {
 
     fn link_needs(&mut self, key: Key, policy: &Policy) {
         for need in &policy.needs {
-            self.needed_by
-                .entry(need.on.clone())
-                .or_default()
-                .insert(key);
+            self.needed_by.entry(need.on.clone()).or_default().insert(key);
             self.refresh_purpose(&need.on);
         }
     }
 
-    fn unlink_needs(&mut self, key: Key, policy: &Policy, now: Timestamp) {
-        self.drop_leases(key, &policy.needs, now);
+    fn unlink_needs(&mut self, key: Key, policy: &Policy) {
         for need in &policy.needs {
             if let Some(dependents) = self.needed_by.get_mut(&need.on) {
                 dependents.remove(&key);
@@ -128,10 +121,23 @@ impl Fleet {
         }
     }
 
+    /// Whoever is awake and has been needing it all along holds it from now on.
+    fn lease_to_dependents(&mut self, key: Key, now: Timestamp) {
+        let dependents = self.entry(key).and_then(|entry| self.needed_by.get(&entry.id));
+        for dependent in dependents.cloned().unwrap_or_default() {
+            self.sync_leases(dependent, now);
+        }
+    }
+
     fn refresh_purpose(&mut self, id: &WorkloadId) {
         let purpose = self.purpose_of(id);
-        if let Some(entry) = self.key(id).and_then(|key| self.entry_mut(key)) {
-            entry.purpose = purpose;
+        let Some(key) = self.key(id) else { return };
+        let Some(entry) = self.entry_mut(key) else {
+            return;
+        };
+        if std::mem::replace(&mut entry.purpose, purpose) != purpose {
+            // What ran to its end must stay from now on, for whoever holds it.
+            self.pending.push_back((key, lifecycle::Event::NeighboursChanged));
         }
     }
 
@@ -139,9 +145,7 @@ impl Fleet {
         let completes = |key: &Key| {
             self.entry(*key).is_some_and(|entry| {
                 let needs = &entry.policy.needs;
-                needs
-                    .iter()
-                    .any(|need| need.on == *id && need.until == Until::Completed)
+                needs.iter().any(|need| need.on == *id && need.until == Until::Completed)
             })
         };
         let dependents = self.needed_by.get(id);
@@ -154,9 +158,5 @@ impl Fleet {
 }
 
 fn error_step(message: &str) -> Step {
-    Step {
-        kind: StepKind::Error,
-        message: message.to_owned(),
-        dependency: None,
-    }
+    Step { kind: StepKind::Error, message: message.to_owned(), dependency: None }
 }

@@ -7,7 +7,7 @@ use super::event::Key;
 use crate::failure::Failure;
 use crate::id::WorkloadId;
 use crate::lifecycle::{Phase, Pinned, Purpose, WakeCause};
-use crate::observation::Condition;
+use crate::observation::{Condition, RunId};
 use crate::policy::Policy;
 use crate::time::Timestamp;
 
@@ -28,11 +28,13 @@ pub(super) struct Entry {
     pub(super) fresh_after: Timestamp,
     /// What was last seen.
     pub(super) condition: Option<Condition>,
-    /// When it last ran to its end.
+    /// When the look began that showed that it had run to its end.
     pub(super) completed_at: Option<Timestamp>,
     /// Failed wakes and crashes in a row.
     pub(super) failures: u32,
-    /// Failed rests in a row.
+    /// The run that was last seen or confirmed to be running.
+    pub(super) seen_run: Option<RunId>,
+    /// Failed rests of that run in a row.
     pub(super) rest_failures: u32,
     /// No start before this moment.
     pub(super) not_before: Timestamp,
@@ -74,6 +76,7 @@ impl Entry {
             condition: None,
             completed_at: None,
             failures: 0,
+            seen_run: None,
             rest_failures: 0,
             not_before: Timestamp::ZERO,
             last_failure: None,
@@ -83,12 +86,16 @@ impl Entry {
         }
     }
 
-    pub(super) fn pinned(&self) -> Pinned {
-        if self.pin.is_some() {
-            Pinned::Yes
-        } else {
-            Pinned::No
+    /// Failed rests count against the run that they were meant for.
+    pub(super) fn see_run(&mut self, run: Option<RunId>) {
+        if run.is_none() || run != self.seen_run {
+            self.rest_failures = 0;
         }
+        self.seen_run = run;
+    }
+
+    pub(super) fn pinned(&self) -> Pinned {
+        if self.pin.is_some() { Pinned::Yes } else { Pinned::No }
     }
 
     /// The next moment at which something must happen to it by itself.

@@ -66,11 +66,8 @@ impl Fleet {
         now: Timestamp,
     ) -> Option<Explanation> {
         let entry = self.entry(key)?;
-        let dependents: Vec<WorkloadId> = entry
-            .dependents
-            .iter()
-            .filter_map(|&key| self.id(key).cloned())
-            .collect();
+        let dependents: Vec<WorkloadId> =
+            entry.dependents.iter().filter_map(|&key| self.id(key).cloned()).collect();
         let idle_at = idle_at(entry, activity);
         Some(Explanation {
             id: entry.id.clone(),
@@ -98,10 +95,7 @@ impl Fleet {
         let state = |(position, need): (usize, &crate::policy::Need)| NeedState {
             on: need.on.clone(),
             until: need.until,
-            phase: self
-                .key(&need.on)
-                .and_then(|key| self.phase(key))
-                .map(Phase::name),
+            phase: self.key(&need.on).and_then(|key| self.phase(key)).map(Phase::name),
             met: !unmet.contains(&position),
         };
         entry.policy.needs.iter().enumerate().map(state).collect()
@@ -157,10 +151,7 @@ fn why(
         Phase::Ready(ready) => match (ready.check, idle_at) {
             (Check::Never, _) => "its idle_timeout is \"never\"".to_owned(),
             (_, Some(at)) => {
-                format!(
-                    "nobody uses it; it will be idle in {}",
-                    seconds(at.since(now))
-                )
+                format!("nobody uses it; it will be idle in {}", seconds(at.since(now)))
             }
             (_, None) => keeps_awake(entry, activity, dependents),
         },
@@ -197,10 +188,7 @@ fn why_waking(waking: &Waking, entry: &Entry) -> String {
         WakeCause::Crash => "it ended while it was wanted",
     };
     match &waking.step {
-        WakeStep::Backoff {
-            after: Some(failure),
-            ..
-        } => {
+        WakeStep::Backoff { after: Some(failure), .. } => {
             format!("{cause}; it is started again soon, because {failure}")
         }
         WakeStep::Backoff { after: None, .. } => {
@@ -230,11 +218,8 @@ fn keeps_awake(entry: &Entry, activity: Option<Activity>, dependents: &[Workload
     let mut reasons = Vec::new();
     if let Some(activity) = activity.filter(|activity| activity.open() > 0) {
         let open = activity.open();
-        let noun = if open == 1 {
-            "request or connection is"
-        } else {
-            "requests or connections are"
-        };
+        let noun =
+            if open == 1 { "request or connection is" } else { "requests or connections are" };
         reasons.push(format!("{open} {noun} open"));
     }
     if !dependents.is_empty() {
@@ -244,11 +229,7 @@ fn keeps_awake(entry: &Entry, activity: Option<Activity>, dependents: &[Workload
     if entry.pin.is_some() {
         reasons.push("a pin holds it".to_owned());
     }
-    if reasons.is_empty() {
-        "it was used just now".to_owned()
-    } else {
-        reasons.join("; ")
-    }
+    if reasons.is_empty() { "it was used just now".to_owned() } else { reasons.join("; ") }
 }
 
 fn seconds(duration: std::time::Duration) -> String {

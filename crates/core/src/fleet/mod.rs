@@ -16,8 +16,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::id::{EnvironmentName, Epoch, WorkloadId};
-use crate::lifecycle::{self, Facts, Needs, Phase, Reach, TimerReason, WakeCause};
+use crate::lifecycle::{self, Facts, Needs, Phase, Reach, StartFailure, TimerReason, WakeCause};
 use crate::limits;
+use crate::observation::{Condition, RunId};
 use crate::policy::Policy;
 use crate::progress::Step;
 use crate::time::Timestamp;
@@ -82,17 +83,12 @@ impl Fleet {
                 continue;
             };
             entry.armed = None;
-            if entry
-                .pin
-                .and_then(|pin| pin.until)
-                .is_some_and(|until| until <= now)
-            {
+            if entry.pin.and_then(|pin| pin.until).is_some_and(|until| until <= now) {
                 self.unpin(key, now);
             }
             let due = self.entry(key).and_then(|entry| entry.phase.deadline());
             if due.is_some_and(|(at, _)| at <= now) {
-                self.pending
-                    .push_back((key, lifecycle::Event::DeadlineReached));
+                self.pending.push_back((key, lifecycle::Event::DeadlineReached));
             }
             self.run_pending(now);
             self.arm(key);
@@ -136,9 +132,7 @@ impl Fleet {
 
     /// The workloads that hold a `dependent` lease on the one at a place.
     pub fn dependents(&self, key: Key) -> impl Iterator<Item = Key> {
-        self.entry(key)
-            .into_iter()
-            .flat_map(|entry| entry.dependents.iter().copied())
+        self.entry(key).into_iter().flat_map(|entry| entry.dependents.iter().copied())
     }
 
     /// Whether a pin holds the workload at a place.
@@ -218,18 +212,27 @@ impl Fleet {
         let as_of = match event {
             lifecycle::Event::Observed(observation) => {
                 entry.condition = Some(observation.condition);
+                entry.see_run(running(observation.condition));
                 observation.as_of
             }
-            lifecycle::Event::Started {
-                epoch,
-                as_of,
-                result: Ok(_),
+            lifecycle::Event::Started { epoch, as_of, result: Ok(run) }
+                if entry.phase.in_flight() == Some(*epoch) =>
+            {
+                entry.see_run(Some(*run));
+                *as_of
             }
-            | lifecycle::Event::Rested {
-                epoch,
-                as_of,
-                result: Ok(_),
-            } if entry.phase.in_flight() == Some(*epoch) => *as_of,
+            lifecycle::Event::Started { epoch, as_of, result: Err(StartFailure::Ended { .. }) }
+                if entry.phase.in_flight() == Some(*epoch) =>
+            {
+                *as_of
+            }
+            lifecycle::Event::Rested { epoch, as_of, result: Ok(condition) }
+                if entry.phase.in_flight() == Some(*epoch) =>
+            {
+                entry.condition = Some(*condition);
+                entry.see_run(running(*condition));
+                *as_of
+            }
             lifecycle::Event::Started { .. }
             | lifecycle::Event::Rested { .. }
             | lifecycle::Event::Wanted(_)
@@ -254,7 +257,6 @@ impl Fleet {
         };
         let (from, to) = (before.name(), after.name());
         if let (false, Phase::Waking(waking)) = (matches!(before, Phase::Waking(_)), &after) {
-            entry.story = Story::Open(0);
             entry.last_wake = Some((now, waking.cause));
         }
         entry.phase = after;
@@ -297,7 +299,7 @@ impl Fleet {
                 entry.failures = 0;
                 entry.not_before = Timestamp::ZERO;
             }
-            lifecycle::Effect::Completed => entry.completed_at = Some(now),
+            lifecycle::Effect::Completed => entry.completed_at = Some(entry.fresh_after),
             lifecycle::Effect::DropPin => {
                 if entry.pin.take().is_some() {
                     self.effects.push_back(Effect::PinEnded(key));
@@ -327,8 +329,10 @@ impl Fleet {
         let Some(entry) = self.entry_mut(key) else {
             return;
         };
-        let Story::Open(told) = entry.story else {
-            return;
+        let told = match entry.story {
+            Story::Open(told) => told,
+            Story::Closed if step.kind.begins() => 0,
+            Story::Closed => return,
         };
         if step.kind.ends() {
             entry.story = Story::Closed;
@@ -337,8 +341,7 @@ impl Fleet {
         } else {
             return;
         }
-        self.effects
-            .push_back(Effect::Act(key, lifecycle::Effect::Tell(step)));
+        self.effects.push_back(Effect::Act(key, lifecycle::Effect::Tell(step)));
     }
 
     fn environment_lost(&mut self, environment: &EnvironmentName) {
@@ -346,15 +349,9 @@ impl Fleet {
             return;
         }
         let hit = |id: &WorkloadId| id.environment() == environment.as_str();
-        let keys: Vec<Key> = self
-            .by_id
-            .iter()
-            .filter(|(id, _)| hit(id))
-            .map(|(_, &key)| key)
-            .collect();
-        let lost = keys
-            .into_iter()
-            .map(|key| (key, lifecycle::Event::EnvironmentLost));
+        let keys: Vec<Key> =
+            self.by_id.iter().filter(|(id, _)| hit(id)).map(|(_, &key)| key).collect();
+        let lost = keys.into_iter().map(|key| (key, lifecycle::Event::EnvironmentLost));
         self.pending.extend(lost);
     }
 
@@ -371,8 +368,7 @@ impl Fleet {
             return;
         };
         entry.pin = Some(Pin { until });
-        self.pending
-            .push_back((key, lifecycle::Event::Wanted(WakeCause::Pin)));
+        self.pending.push_back((key, lifecycle::Event::Wanted(WakeCause::Pin)));
     }
 
     fn unpin(&mut self, key: Key, now: Timestamp) {
@@ -410,6 +406,16 @@ impl Fleet {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         u16::try_from((z ^ (z >> 31)) & 0xFFFF).expect("sixteen bits fit")
+    }
+}
+
+fn running(condition: Condition) -> Option<RunId> {
+    match condition {
+        Condition::Running { run, .. } => Some(run),
+        Condition::Paused { .. }
+        | Condition::Stopped { .. }
+        | Condition::Restarting { .. }
+        | Condition::Absent => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Fleet;
 use super::entry::Entry;
 use super::event::Key;
-use crate::lifecycle::{Event, Needs, Phase, Retry, WakeCause, WakeStep};
+use crate::lifecycle::{Event, Hold, Needs, Phase, Retry, WakeCause, WakeStep};
 use crate::policy::{Need, Until};
 use crate::time::Timestamp;
 
@@ -24,18 +24,11 @@ impl Fleet {
                 Reached::Met => {}
                 Reached::NotYet => waiting.push(position),
                 Reached::Never(why) => {
-                    return Needs::Failed {
-                        on: need.on.clone(),
-                        why,
-                    };
+                    return Needs::Failed { on: need.on.clone(), why };
                 }
             }
         }
-        if waiting.is_empty() {
-            Needs::Met
-        } else {
-            Needs::Waiting(waiting)
-        }
+        if waiting.is_empty() { Needs::Met } else { Needs::Waiting(waiting) }
     }
 
     /// Takes and drops the leases that the workload holds on its needs, as its phase demands.
@@ -52,16 +45,21 @@ impl Fleet {
             if on == key {
                 continue;
             }
-            if self.holds(&entry, need, now) {
-                self.take_lease(key, on);
-            } else {
-                self.drop_lease(key, on, now);
+            match self.hold(&entry, need, now) {
+                Hold::Take => self.take_lease(key, on),
+                Hold::Keep => {}
+                Hold::Drop => self.drop_lease(key, on, now),
             }
         }
     }
 
-    /// Drops whatever the workload holds, whether its policy still names it or not.
-    pub(super) fn drop_leases(&mut self, key: Key, needs: &[Need], now: Timestamp) {
+    /// Drops what the workload holds on `needs`.
+    pub(super) fn drop_leases<'a>(
+        &mut self,
+        key: Key,
+        needs: impl Iterator<Item = &'a Need>,
+        now: Timestamp,
+    ) {
         for need in needs {
             if let Some(&on) = self.by_id.get(&need.on) {
                 self.drop_lease(key, on, now);
@@ -83,8 +81,7 @@ impl Fleet {
                     if matches!(waking.step, WakeStep::Needs { .. }))
             });
             if waits {
-                self.pending
-                    .push_back((dependent, Event::NeighboursChanged));
+                self.pending.push_back((dependent, Event::NeighboursChanged));
             }
         }
     }
@@ -98,22 +95,22 @@ impl Fleet {
             Until::Ready => matches!(on.phase, Phase::Ready(_)),
             Until::Completed => on.completed_at.is_some_and(|at| at >= since),
         };
-        if met {
-            Reached::Met
-        } else {
-            hopeless(on, since, now)
-        }
+        if met { Reached::Met } else { hopeless(on, since, now) }
     }
 
-    fn holds(&self, entry: &Entry, need: &Need, now: Timestamp) -> bool {
+    fn hold(&self, entry: &Entry, need: &Need, now: Timestamp) -> Hold {
         match need.until {
-            Until::Started | Until::Ready => entry.phase.holds_needs(),
+            Until::Started | Until::Ready => entry.phase.hold(),
             // Once it has run to its end it has served; holding on would run it again.
             Until::Completed => {
                 let waits = matches!(&entry.phase, Phase::Waking(waking)
                     if matches!(waking.step, WakeStep::Needs { .. }));
                 let since = wanting_since(entry, now);
-                waits && matches!(self.reached(need, since, now), Reached::NotYet)
+                if waits && matches!(self.reached(need, since, now), Reached::NotYet) {
+                    Hold::Take
+                } else {
+                    Hold::Drop
+                }
             }
         }
     }
@@ -123,8 +120,7 @@ impl Fleet {
             return;
         };
         if entry.dependents.insert(key) {
-            self.pending
-                .push_back((on, Event::Wanted(WakeCause::Dependent)));
+            self.pending.push_back((on, Event::Wanted(WakeCause::Dependent)));
         }
     }
 
@@ -157,10 +153,7 @@ fn has_started(phase: &Phase) -> bool {
     match phase {
         Phase::Ready(_) => true,
         Phase::Waking(waking) => {
-            matches!(
-                waking.step,
-                WakeStep::Probing { .. } | WakeStep::Completing { .. }
-            )
+            matches!(waking.step, WakeStep::Probing { .. } | WakeStep::Completing { .. })
         }
         Phase::Unknown(_)
         | Phase::Asleep(_)

@@ -43,8 +43,9 @@ pub(super) fn step(
     }
 }
 
-/// It is known to rest; it is woken at once where the fleet knows of a reason.
+/// It rests; it is woken at once where the fleet knows of a reason.
 pub(super) fn enter(facts: &Facts<'_>, now: Timestamp, effects: &mut Effects) -> Phase {
+    effects.push(Effect::ForgetRestFailures);
     match facts.want() {
         Some(cause) => waking::begin(cause, facts, now, effects),
         None => Phase::Asleep(Asleep { since: now }),

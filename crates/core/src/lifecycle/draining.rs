@@ -39,24 +39,24 @@ pub(super) fn step(
             Some(_) => reopen(&phase, IN_USE, facts, now, effects),
             None => Phase::Draining(phase),
         },
-        Event::EnvironmentLost => match phase.cause {
-            DrainCause::Idle | DrainCause::Asked(_) | DrainCause::Adopted => reopen(
-                &phase,
-                "its environment stopped answering",
-                facts,
-                now,
-                effects,
-            ),
-            DrainCause::Forced { .. } => Phase::Draining(phase),
-        },
+        Event::EnvironmentLost => {
+            let why = "its environment stopped answering";
+            reopen(&phase, why, facts, now, effects)
+        }
         Event::Observed(observation) => observed(phase, observation.condition, facts, now, effects),
         Event::SleepAsked(ticket) => {
             effects.push(Effect::Answer(ticket, SleepAnswer::Resting));
             Phase::Draining(phase)
         }
         Event::SleepForced(ticket) => forced(phase, ticket, facts, now, effects),
-        Event::PolicyChanged
-        | Event::ActivityRead { .. }
+        // What is idle, and whether what was found running is to rest, may mean something else now.
+        Event::PolicyChanged => match phase.cause {
+            DrainCause::Idle | DrainCause::Adopted => {
+                reopen(&phase, "its policy changed", facts, now, effects)
+            }
+            DrainCause::Asked(_) | DrainCause::Forced { .. } => Phase::Draining(phase),
+        },
+        Event::ActivityRead { .. }
         | Event::Started { .. }
         | Event::Rested { .. }
         | Event::Probed { .. }
@@ -76,13 +76,7 @@ pub(super) fn begin(
     effects.push(Effect::CloseGate { epoch });
     let valve = Valve::Closing(epoch);
     let give_up_at = now + limits::GATE_CLOSE_MAX;
-    Phase::Draining(Draining {
-        since: now,
-        cause,
-        valve,
-        give_up_at,
-        run,
-    })
+    Phase::Draining(Draining { since: now, cause, valve, give_up_at, run })
 }
 
 /// Rests what was found running, because its policy says so; its gate was never open.
@@ -108,16 +102,10 @@ fn closed(
             return settle(&phase, facts, now, effects);
         }
         let give_up_at = now + facts.policy.drain_timeout;
-        return Phase::Draining(Draining {
-            valve: Valve::Closed(epoch),
-            give_up_at,
-            ..phase
-        });
+        return Phase::Draining(Draining { valve: Valve::Closed(epoch), give_up_at, ..phase });
     }
     let used_meanwhile = phase.cause == DrainCause::Idle
-        && facts
-            .idle_due(activity.last_use)
-            .is_none_or(|due| due > now);
+        && facts.idle_due(activity.last_use).is_none_or(|due| due > now);
     if activity.open() > 0 || used_meanwhile {
         return reopen(&phase, IN_USE, facts, now, effects);
     }
@@ -148,15 +136,12 @@ fn wanted(
         // and is served after it.
         DrainCause::Forced { ticket, then } if !facts.wanted() => {
             let then = then.or(Some(cause));
-            Phase::Draining(Draining {
-                cause: DrainCause::Forced { ticket, then },
-                ..phase
-            })
+            Phase::Draining(Draining { cause: DrainCause::Forced { ticket, then }, ..phase })
         }
-        DrainCause::Forced { .. }
-        | DrainCause::Idle
-        | DrainCause::Asked(_)
-        | DrainCause::Adopted => reopen(&phase, IN_USE, facts, now, effects),
+        DrainCause::Adopted => waking::adopt(phase.run, cause, facts, now, effects),
+        DrainCause::Forced { .. } | DrainCause::Idle | DrainCause::Asked(_) => {
+            reopen(&phase, IN_USE, facts, now, effects)
+        }
     }
 }
 
@@ -168,19 +153,14 @@ fn forced(
     effects: &mut Effects,
 ) -> Phase {
     match phase.cause {
-        DrainCause::Forced { .. } => {
+        // One that was adopted has never been ready: it must not come to be opened like one.
+        DrainCause::Forced { .. } | DrainCause::Adopted => {
             effects.push(Effect::Answer(ticket, SleepAnswer::Resting));
             Phase::Draining(phase)
         }
-        DrainCause::Idle | DrainCause::Asked(_) | DrainCause::Adopted => {
+        DrainCause::Idle | DrainCause::Asked(_) => {
             answer_refused(&phase, "a forced sleep came first", effects);
-            begin(
-                phase.run,
-                DrainCause::Forced { ticket, then: None },
-                facts,
-                now,
-                effects,
-            )
+            begin(phase.run, DrainCause::Forced { ticket, then: None }, facts, now, effects)
         }
     }
 }
@@ -220,7 +200,7 @@ fn settle(phase: &Draining, facts: &Facts<'_>, now: Timestamp, effects: &mut Eff
         DrainCause::Idle | DrainCause::Adopted => None,
     };
     effects.push(Effect::Calm);
-    settling::begin(then, facts, now, effects)
+    settling::begin(Some(phase.run), then, facts, now, effects)
 }
 
 fn observed(
@@ -241,9 +221,9 @@ fn observed(
             answer(&phase, &SleepAnswer::AlreadyAsleep, effects);
             effects.push(Effect::ShutGate);
             match phase.cause {
-                DrainCause::Forced {
-                    then: Some(cause), ..
-                } => waking::begin(cause, facts, now, effects),
+                DrainCause::Forced { then: Some(cause), .. } => {
+                    waking::begin(cause, facts, now, effects)
+                }
                 DrainCause::Forced { then: None, .. }
                 | DrainCause::Idle
                 | DrainCause::Asked(_)

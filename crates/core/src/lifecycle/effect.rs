@@ -74,7 +74,7 @@ pub enum Effect {
     },
     /// Remember a failed rest.
     CountRestFailure(Failure),
-    /// A rest has succeeded.
+    /// It rests: what failed before counts no more.
     ForgetRestFailures,
     /// Forget the failed wakes and crashes: it has been calm.
     Calm,

@@ -165,12 +165,4 @@ impl WakeCause {
             Self::Crash => "crash",
         }
     }
-
-    /// Whether it already ran before we had a hand in it.
-    pub fn found_running(self) -> bool {
-        match self {
-            Self::Adopted | Self::StartedByHand => true,
-            Self::Request | Self::Asked | Self::Pin | Self::Dependent | Self::Crash => false,
-        }
-    }
 }

@@ -54,23 +54,13 @@ pub(super) fn step(
 pub(super) fn enter(now: Timestamp, effects: &mut Effects) -> Phase {
     let retry_at = now + limits::RETRY_DELAY_MIN;
     let message = "the runtime knows nothing under its name".to_owned();
-    effects.push(Effect::Tell(Step {
-        kind: StepKind::Error,
-        message,
-        dependency: None,
-    }));
+    effects.push(Effect::Tell(Step { kind: StepKind::Error, message, dependency: None }));
     deny(retry_at, effects);
-    Phase::Gone(Gone {
-        since: now,
-        retry_at,
-    })
+    Phase::Gone(Gone { since: now, retry_at })
 }
 
 fn deny(retry_at: Timestamp, effects: &mut Effects) {
     let detail = "the runtime knows nothing under its name";
     let failure = Failure::new(FailureKind::Absent, detail);
-    effects.push(Effect::Deny {
-        failure,
-        retry_at: Some(retry_at),
-    });
+    effects.push(Effect::Deny { failure, retry_at: Some(retry_at) });
 }

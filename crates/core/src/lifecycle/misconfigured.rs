@@ -37,8 +37,5 @@ pub(super) fn step(
 
 /// What everybody who waits at the gate of a misconfigured workload is told.
 pub(crate) fn deny(message: &str) -> Effect {
-    Effect::Deny {
-        failure: Failure::new(FailureKind::Misconfigured, message),
-        retry_at: None,
-    }
+    Effect::Deny { failure: Failure::new(FailureKind::Misconfigured, message), retry_at: None }
 }

@@ -34,8 +34,8 @@ pub use effect::{Effect, SleepAnswer};
 pub use event::{Activity, Event, StartFailure, Ticket, WakeCause};
 pub(crate) use misconfigured::deny as deny_misconfigured;
 pub use phase::{
-    Asleep, Check, DrainCause, Draining, Failed, Gone, Ignorance, Misconfigured, Phase, Ready,
-    Remains, Retry, Settling, TimerReason, Unknown, Valve, WakeStep, Waking,
+    Asleep, Check, DrainCause, Draining, Failed, Gone, Hold, Ignorance, Misconfigured, Phase,
+    Ready, Remains, Retry, Settling, TimerReason, Unknown, Valve, WakeStep, Waking,
 };
 
 use std::time::Duration;
@@ -47,10 +47,8 @@ use crate::policy::Policy;
 use crate::time::Timestamp;
 
 /// How retries of failed wakes and crashes wait.
-pub const RETRY: Backoff = Backoff {
-    first: limits::RETRY_DELAY_MIN,
-    longest: limits::RETRY_DELAY_MAX,
-};
+pub const RETRY: Backoff =
+    Backoff { first: limits::RETRY_DELAY_MIN, longest: limits::RETRY_DELAY_MAX };
 
 /// What a step may know beside the phase: the owner's wishes and what the fleet knows of the
 /// workload's neighbours and past.
@@ -130,9 +128,7 @@ pub type Effects = Vec<Effect>;
 
 /// One step of one lifecycle: by value, total, deterministic.
 pub fn step(phase: Phase, facts: &Facts<'_>, event: Event, now: Timestamp) -> (Phase, Effects) {
-    let awaited = phase
-        .in_flight()
-        .filter(|&epoch| event.answers() != Some(epoch));
+    let awaited = phase.in_flight().filter(|&epoch| event.answers() != Some(epoch));
     let mut effects = Effects::new();
     let next = match phase {
         Phase::Unknown(phase) => unknown::step(phase, facts, event, now, &mut effects),
@@ -168,11 +164,14 @@ impl Facts<'_> {
         }
     }
 
+    /// The same facts, when a forced sleep has overruled the pin.
+    fn unpinned(&self) -> Self {
+        Self { pin: Pinned::No, ..self.clone() }
+    }
+
     /// When a workload whose last use was at `last_use` has been idle for long enough.
     fn idle_due(&self, last_use: Timestamp) -> Option<Timestamp> {
-        self.policy
-            .idle_timeout
-            .map(|idle| last_use.max(self.released_at) + idle)
+        self.policy.idle_timeout.map(|idle| last_use.max(self.released_at) + idle)
     }
 
     /// The wait before retry `n`, spread by the jitter.

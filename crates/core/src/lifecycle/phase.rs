@@ -184,6 +184,8 @@ pub struct Settling {
     pub epoch: Epoch,
     /// How it is being rested.
     pub rest: Rest,
+    /// What is being rested, where that is one run.
+    pub run: Option<RunId>,
     /// When the answer is overdue.
     pub give_up_at: Timestamp,
     /// Somebody wants it again as soon as this has settled.
@@ -199,8 +201,8 @@ pub struct Failed {
     pub failure: Failure,
     /// When a want is listened to again.
     pub retry: Retry,
-    /// When what remains of it is rested, if nobody wants it. Never when absent.
-    pub settle_at: Option<Timestamp>,
+    /// When what remains of it is rested, if nobody wants it.
+    pub settle: Check,
     /// What remains of it.
     pub remains: Remains,
 }
@@ -223,6 +225,8 @@ pub enum Remains {
     Run(RunId),
     /// Something may execute.
     Unclear,
+    /// The runtime keeps starting it again by itself.
+    Restarting,
 }
 
 /// See [`Phase::Misconfigured`].
@@ -241,6 +245,17 @@ pub struct Gone {
     pub since: Timestamp,
     /// No look on behalf of a want before this moment.
     pub retry_at: Timestamp,
+}
+
+/// What a phase does with leases on needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// It takes those that it lacks.
+    Take,
+    /// It keeps those that it has.
+    Keep,
+    /// It drops them.
+    Drop,
 }
 
 /// Why a phase asked for a deadline.
@@ -354,13 +369,38 @@ impl Phase {
         }
     }
 
-    /// Whether it holds `dependent` leases on its needs: from the moment a wake begins until it
-    /// is known to be asleep or to have failed. A rest that ended unclearly is not known to be.
-    pub fn holds_needs(&self) -> bool {
+    /// Who waits for the answer to a sleep that a person asked for.
+    pub fn ticket(&self) -> Option<Ticket> {
         match self {
-            Self::Waking(_) | Self::Ready(_) | Self::Draining(_) | Self::Settling(_) => true,
-            Self::Unknown(phase) => phase.why == Ignorance::RestUnclear,
-            Self::Asleep(_) | Self::Failed(_) | Self::Misconfigured(_) | Self::Gone(_) => false,
+            Self::Draining(phase) => match phase.cause {
+                DrainCause::Asked(ticket) | DrainCause::Forced { ticket, .. } => Some(ticket),
+                DrainCause::Idle | DrainCause::Adopted => None,
+            },
+            Self::Unknown(_)
+            | Self::Asleep(_)
+            | Self::Waking(_)
+            | Self::Ready(_)
+            | Self::Settling(_)
+            | Self::Failed(_)
+            | Self::Misconfigured(_)
+            | Self::Gone(_) => None,
+        }
+    }
+
+    /// What it does with `dependent` leases on its needs: they are taken when a wake begins, and
+    /// dropped when it is known to be asleep or to have failed. On the way down whoever has them
+    /// keeps them, and nobody takes any: what is to be rested wakes nothing.
+    pub fn hold(&self) -> Hold {
+        match self {
+            Self::Waking(_) | Self::Ready(_) => Hold::Take,
+            Self::Draining(_) | Self::Settling(_) => Hold::Keep,
+            Self::Unknown(phase) => match phase.why {
+                Ignorance::RestUnclear => Hold::Keep,
+                Ignorance::NotYetObserved => Hold::Drop,
+            },
+            Self::Asleep(_) | Self::Failed(_) | Self::Misconfigured(_) | Self::Gone(_) => {
+                Hold::Drop
+            }
         }
     }
 }
@@ -371,10 +411,9 @@ impl Waking {
             WakeStep::Backoff { until, .. } if until < self.give_up_at => {
                 (until, TimerReason::StartAgain)
             }
-            WakeStep::Starting { .. } | WakeStep::Probing { .. } => (
-                self.give_up_at + crate::limits::ANSWER_MARGIN,
-                TimerReason::AnswerOverdue,
-            ),
+            WakeStep::Starting { .. } | WakeStep::Probing { .. } => {
+                (self.give_up_at + crate::limits::ANSWER_MARGIN, TimerReason::AnswerOverdue)
+            }
             WakeStep::Backoff { .. } | WakeStep::Needs { .. } | WakeStep::Completing { .. } => {
                 (self.give_up_at, TimerReason::WakeGivesUp)
             }
@@ -383,7 +422,7 @@ impl Waking {
 }
 
 impl Check {
-    fn deadline(self) -> Option<(Timestamp, TimerReason)> {
+    pub(super) fn deadline(self) -> Option<(Timestamp, TimerReason)> {
         match self {
             Self::Never => None,
             Self::At(at) | Self::Asked { again_at: at, .. } => Some((at, TimerReason::IdleCheck)),
@@ -402,9 +441,11 @@ impl Valve {
 
 impl Failed {
     fn deadline(&self) -> Option<(Timestamp, TimerReason)> {
-        match self.retry {
-            Retry::At(at) => Some((at, TimerReason::RetryOpens)),
-            Retry::Open => self.settle_at.map(|at| (at, TimerReason::Settle)),
+        let settle = self.settle.deadline().map(|(at, _)| (at, TimerReason::Settle));
+        match (self.retry, settle) {
+            (Retry::At(at), Some(settle)) if settle.0 < at => Some(settle),
+            (Retry::At(at), _) => Some((at, TimerReason::RetryOpens)),
+            (Retry::Open, settle) => settle,
         }
     }
 }

@@ -4,8 +4,8 @@
 //! was last used; only if that was a whole idle period ago is the gate shut and asked again.
 
 use super::{
-    Activity, Check, DrainCause, Effect, Effects, Event, Facts, Phase, Reach, Ready, Remains,
-    SleepAnswer, WakeCause, asleep, draining, failed, gone, waking,
+    Activity, Check, DrainCause, Effect, Effects, Event, Facts, Phase, Pinned, Reach, Ready,
+    Remains, SleepAnswer, WakeCause, asleep, draining, failed, gone, waking,
 };
 use crate::limits;
 use crate::observation::{Condition, RunId};
@@ -32,26 +32,17 @@ pub(super) fn step(
         },
         Event::Observed(observation) => observed(phase, observation.condition, facts, now, effects),
         Event::SleepAsked(ticket) => match refusal(facts) {
-            Some(why) => refuse(
-                phase,
-                Effect::Answer(ticket, SleepAnswer::Refused(why)),
-                effects,
-            ),
+            Some(why) => refuse(phase, Effect::Answer(ticket, SleepAnswer::Refused(why)), effects),
             None => draining::begin(phase.run, DrainCause::Asked(ticket), facts, now, effects),
         },
-        Event::SleepForced(ticket) if facts.dependents > 0 => {
-            let why = needed_by(facts.dependents);
-            refuse(
-                phase,
-                Effect::Answer(ticket, SleepAnswer::Refused(why)),
-                effects,
-            )
-        }
-        Event::SleepForced(ticket) => {
-            effects.push(Effect::DropPin);
-            let cause = DrainCause::Forced { ticket, then: None };
-            draining::begin(phase.run, cause, facts, now, effects)
-        }
+        Event::SleepForced(ticket) => match forced_refusal(facts) {
+            Some(why) => refuse(phase, Effect::Answer(ticket, SleepAnswer::Refused(why)), effects),
+            None => {
+                effects.push(Effect::DropPin);
+                let cause = DrainCause::Forced { ticket, then: None };
+                draining::begin(phase.run, cause, facts, now, effects)
+            }
+        },
         Event::PolicyChanged => {
             let check = check_at(facts.idle_due(now));
             Phase::Ready(Ready { check, ..phase })
@@ -84,18 +75,9 @@ pub(super) fn open(run: RunId, facts: &Facts<'_>, now: Timestamp, effects: &mut 
     let check = match facts.rest_failures {
         0 => check_at(facts.idle_due(now)),
         // A rest that failed is tried again with backoff, not a whole idle period later.
-        failures => check_at(
-            facts
-                .policy
-                .idle_timeout
-                .map(|_| now + facts.retry_delay(failures)),
-        ),
+        failures => check_at(facts.policy.idle_timeout.map(|_| now + facts.retry_delay(failures))),
     };
-    Phase::Ready(Ready {
-        since: now,
-        run,
-        check,
-    })
+    Phase::Ready(Ready { since: now, run, check })
 }
 
 fn check_at(due: Option<Timestamp>) -> Check {
@@ -112,18 +94,17 @@ fn deadline_reached(
         && now.since(due) > limits::STALL
     {
         // We slept through the deadline ourselves: what was used meanwhile is not known.
-        return Phase::Ready(Ready {
-            check: check_at(facts.idle_due(now)),
-            ..phase
-        });
+        return Phase::Ready(Ready { check: check_at(facts.idle_due(now)), ..phase });
     }
+    let check = ask(facts, now, effects);
+    Phase::Ready(Ready { check, ..phase })
+}
+
+/// Asks the gate who uses it.
+pub(super) fn ask(facts: &Facts<'_>, now: Timestamp, effects: &mut Effects) -> Check {
     let epoch = facts.epoch;
     effects.push(Effect::ReadActivity { epoch });
-    let check = Check::Asked {
-        epoch,
-        again_at: now + limits::ANSWER_MARGIN,
-    };
-    Phase::Ready(Ready { check, ..phase })
+    Check::Asked { epoch, again_at: now + limits::ANSWER_MARGIN }
 }
 
 fn judge(
@@ -134,23 +115,14 @@ fn judge(
     effects: &mut Effects,
 ) -> Phase {
     let Some(idle) = facts.policy.idle_timeout else {
-        return Phase::Ready(Ready {
-            check: Check::Never,
-            ..phase
-        });
+        return Phase::Ready(Ready { check: Check::Never, ..phase });
     };
     if activity.open() > 0 || facts.wanted() {
-        return Phase::Ready(Ready {
-            check: Check::At(now + idle),
-            ..phase
-        });
+        return Phase::Ready(Ready { check: Check::At(now + idle), ..phase });
     }
     let due = activity.last_use.max(facts.released_at) + idle;
     if due > now {
-        return Phase::Ready(Ready {
-            check: Check::At(due),
-            ..phase
-        });
+        return Phase::Ready(Ready { check: Check::At(due), ..phase });
     }
     if facts.environment == Reach::Unreachable {
         let check = Check::At(now + limits::RESYNC_EVERY);
@@ -197,25 +169,14 @@ fn ended(
     if exit_code.is_some_and(|code| ORDERLY_EXITS.contains(&code)) && !facts.wanted() {
         return asleep::enter(facts, now, effects);
     }
-    let earlier = if now.since(phase.since) >= limits::CALM {
-        0
-    } else {
-        facts.failures
-    };
+    let earlier = if now.since(phase.since) >= limits::CALM { 0 } else { facts.failures };
     if earlier == 0 {
         effects.push(Effect::Calm);
     }
     let failure = waking::crash(exit_code);
     if earlier + 1 >= limits::START_ATTEMPTS_MAX {
         let retry_at = now + facts.retry_delay(earlier + 1);
-        return failed::enter(
-            failure,
-            retry_at,
-            Some(retry_at),
-            Remains::Nothing,
-            now,
-            effects,
-        );
+        return failed::enter(failure, retry_at, Remains::Nothing, facts, now, effects);
     }
     // The first crash may be made good at once; only a repeated one has to wait.
     let not_before = now + facts.retry_delay(earlier);
@@ -232,12 +193,19 @@ fn refuse(phase: Ready, answer: Effect, effects: &mut Effects) -> Phase {
     Phase::Ready(phase)
 }
 
-fn refusal(facts: &Facts<'_>) -> Option<String> {
-    match facts.want() {
-        Some(WakeCause::Dependent) => Some(needed_by(facts.dependents)),
-        Some(_) => Some("a pin keeps it awake".to_owned()),
-        None => None,
+/// Why nobody may put it to sleep now by asking.
+pub(super) fn refusal(facts: &Facts<'_>) -> Option<String> {
+    forced_refusal(facts)
+        .or_else(|| (facts.pin == Pinned::Yes).then(|| "a pin keeps it awake".to_owned()))
+}
+
+/// Why nobody may put it to sleep now at all.
+pub(super) fn forced_refusal(facts: &Facts<'_>) -> Option<String> {
+    if facts.dependents > 0 {
+        return Some(needed_by(facts.dependents));
     }
+    // It would lose its gate, and keep running.
+    (facts.environment == Reach::Unreachable).then(|| "its environment does not answer".to_owned())
 }
 
 fn needed_by(dependents: usize) -> String {

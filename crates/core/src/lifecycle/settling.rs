@@ -6,7 +6,7 @@ use super::{
 };
 use crate::failure::{Failure, FailureKind};
 use crate::limits;
-use crate::observation::Condition;
+use crate::observation::{Condition, RunId};
 use crate::policy::{OnRestFailure, Rest};
 use crate::time::Timestamp;
 
@@ -29,13 +29,7 @@ pub(super) fn step(
         }
         Event::DeadlineReached => {
             let detail = "the runtime did not answer".to_owned();
-            unclear(
-                &phase,
-                Failure::new(FailureKind::TimedOut, detail),
-                facts,
-                now,
-                effects,
-            )
+            unclear(&phase, Failure::new(FailureKind::TimedOut, detail), facts, now, effects)
         }
         Event::SleepAsked(ticket) | Event::SleepForced(ticket) => {
             effects.push(Effect::Answer(ticket, SleepAnswer::Resting));
@@ -59,6 +53,7 @@ pub(super) fn step(
 
 /// Sends the rest. Its own deadline is the grace period plus a margin.
 pub(super) fn begin(
+    run: Option<RunId>,
     then: Option<WakeCause>,
     facts: &Facts<'_>,
     now: Timestamp,
@@ -74,19 +69,9 @@ pub(super) fn begin(
         Rest::Pause | Rest::Kill => std::time::Duration::ZERO,
     };
     let deadline = now + grace + limits::REST_MARGIN;
-    effects.push(Effect::Rest {
-        epoch,
-        rest,
-        deadline,
-    });
+    effects.push(Effect::Rest { epoch, rest, deadline });
     let give_up_at = deadline + limits::ANSWER_MARGIN;
-    Phase::Settling(Settling {
-        since: now,
-        epoch,
-        rest,
-        give_up_at,
-        then,
-    })
+    Phase::Settling(Settling { since: now, epoch, rest, run, give_up_at, then })
 }
 
 fn rested(
@@ -98,12 +83,14 @@ fn rested(
 ) -> Phase {
     match result {
         Ok(Condition::Absent) => gone::enter(now, effects),
-        Ok(Condition::Paused { .. } | Condition::Stopped { .. }) => {
-            effects.push(Effect::ForgetRestFailures);
-            match phase.then {
-                Some(cause) => waking::begin(cause, facts, now, effects),
-                None => asleep::enter(facts, now, effects),
-            }
+        Ok(Condition::Paused { .. } | Condition::Stopped { .. }) => match phase.then {
+            Some(cause) => waking::begin(cause, facts, now, effects),
+            None => asleep::enter(facts, now, effects),
+        },
+        // Somebody has started it anew meanwhile: that is another run, which nobody meant to rest.
+        Ok(Condition::Running { run, .. }) if phase.run.is_some_and(|meant| meant != run) => {
+            let cause = phase.then.unwrap_or(WakeCause::StartedByHand);
+            waking::adopt(run, cause, facts, now, effects)
         }
         Ok(Condition::Running { .. } | Condition::Restarting { .. }) => {
             let failure = Failure::new(FailureKind::RestRefused, "it still runs after the rest");

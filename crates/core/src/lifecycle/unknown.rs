@@ -1,8 +1,8 @@
 //! Unknown: the truth is not known, and nothing is done out of ignorance.
 
 use super::{
-    Effect, Effects, Event, Facts, Ignorance, Phase, SleepAnswer, Unknown, WakeCause, asleep,
-    draining, gone, waking,
+    Effect, Effects, Event, Facts, Ignorance, Phase, Reach, SleepAnswer, Unknown, WakeCause,
+    asleep, draining, gone, waking,
 };
 use crate::limits;
 use crate::observation::Condition;
@@ -19,7 +19,9 @@ pub(super) fn step(
     match event {
         Event::Observed(observation) => match observation.condition {
             Condition::Running { run, .. } => match (facts.policy.adopt, phase.why) {
-                (Adopt::Rest, Ignorance::NotYetObserved) if !facts.wanted() => {
+                (Adopt::Rest, Ignorance::NotYetObserved)
+                    if !facts.wanted() && facts.environment == Reach::Reachable =>
+                {
                     draining::begin_adopted(run, facts, now, effects)
                 }
                 (Adopt::Keep | Adopt::Rest, Ignorance::NotYetObserved | Ignorance::RestUnclear) => {
@@ -38,10 +40,7 @@ pub(super) fn step(
         },
         Event::DeadlineReached => {
             effects.push(Effect::Observe);
-            Phase::Unknown(Unknown {
-                look_at: now + limits::OBSERVE_MAX,
-                ..phase
-            })
+            Phase::Unknown(Unknown { look_at: now + limits::OBSERVE_MAX, ..phase })
         }
         Event::SleepAsked(ticket) | Event::SleepForced(ticket) => {
             let why = "its state is not known yet".to_owned();

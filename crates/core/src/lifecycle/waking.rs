@@ -23,7 +23,7 @@ pub(super) fn step(
             started(phase, result, facts, now, effects)
         }
         Event::Probed { epoch, result } => match probed_run(&phase, epoch) {
-            Some(run) => probed(phase, run, result, facts, now, effects),
+            Some(run) => probed(run, result, facts, now, effects),
             None => Phase::Waking(phase),
         },
         Event::Observed(observation) => observed(phase, observation.condition, facts, now, effects),
@@ -63,21 +63,10 @@ pub(super) fn begin(
 ) -> Phase {
     let give_up_at = now + facts.policy.wake_timeout;
     effects.push(tell(StepKind::Starting, "waking it up"));
-    let step = WakeStep::Needs {
-        waiting: Vec::new(),
-    };
-    let phase = Waking {
-        since: now,
-        cause,
-        give_up_at,
-        failed_starts: 0,
-        step,
-    };
+    let step = WakeStep::Needs { waiting: Vec::new() };
+    let phase = Waking { since: now, cause, give_up_at, failed_starts: 0, step };
     if now < facts.not_before {
-        let step = WakeStep::Backoff {
-            until: facts.not_before,
-            after: None,
-        };
+        let step = WakeStep::Backoff { until: facts.not_before, after: None };
         return Phase::Waking(Waking { step, ..phase });
     }
     await_needs(phase, facts, now, effects)
@@ -93,17 +82,9 @@ pub(super) fn adopt(
 ) -> Phase {
     let give_up_at = now + facts.policy.wake_timeout;
     effects.push(tell(StepKind::Started, "found running"));
-    let step = WakeStep::Needs {
-        waiting: Vec::new(),
-    };
-    let phase = Waking {
-        since: now,
-        cause,
-        give_up_at,
-        failed_starts: 0,
-        step,
-    };
-    probe(phase, run, facts, effects)
+    let step = WakeStep::Needs { waiting: Vec::new() };
+    let phase = Waking { since: now, cause, give_up_at, failed_starts: 0, step };
+    follow_run(phase, run, facts, effects)
 }
 
 /// It ended although somebody wants it: start it again after the backoff.
@@ -114,19 +95,13 @@ pub(super) fn recover(
     now: Timestamp,
     effects: &mut Effects,
 ) -> Phase {
-    effects.push(tell(
-        StepKind::Starting,
-        format!("starting it again: {failure}"),
-    ));
+    effects.push(tell(StepKind::Starting, format!("starting it again: {failure}")));
     Phase::Waking(Waking {
         since: now,
         cause: WakeCause::Crash,
         give_up_at: until + facts.policy.wake_timeout,
         failed_starts: 0,
-        step: WakeStep::Backoff {
-            until,
-            after: Some(failure),
-        },
+        step: WakeStep::Backoff { until, after: Some(failure) },
     })
 }
 
@@ -137,15 +112,13 @@ fn await_needs(phase: Waking, facts: &Facts<'_>, now: Timestamp, effects: &mut E
             for &position in waiting {
                 effects.push(tell_need(facts, position, StepKind::WakingDependency));
             }
-            let step = WakeStep::Needs {
-                waiting: waiting.clone(),
-            };
+            let step = WakeStep::Needs { waiting: waiting.clone() };
             Phase::Waking(Waking { step, ..phase })
         }
         Needs::Failed { on, why } => {
             let detail = format!("it needs {}: {why}", on.name());
             let failure = Failure::new(FailureKind::NeedFailed, detail);
-            give_up(&phase, failure, Remains::Nothing, facts, now, effects)
+            give_up(failure, Remains::Nothing, facts, now, effects)
         }
     }
 }
@@ -165,9 +138,7 @@ fn needs_moved(phase: Waking, facts: &Facts<'_>, now: Timestamp, effects: &mut E
     match &facts.needs {
         Needs::Met | Needs::Failed { .. } => await_needs(phase, facts, now, effects),
         Needs::Waiting(waiting) => {
-            let step = WakeStep::Needs {
-                waiting: waiting.clone(),
-            };
+            let step = WakeStep::Needs { waiting: waiting.clone() };
             Phase::Waking(Waking { step, ..phase })
         }
     }
@@ -175,14 +146,8 @@ fn needs_moved(phase: Waking, facts: &Facts<'_>, now: Timestamp, effects: &mut E
 
 fn start(phase: Waking, facts: &Facts<'_>, effects: &mut Effects) -> Phase {
     let epoch = facts.epoch;
-    effects.push(Effect::Start {
-        epoch,
-        deadline: phase.give_up_at,
-    });
-    Phase::Waking(Waking {
-        step: WakeStep::Starting { epoch },
-        ..phase
-    })
+    effects.push(Effect::Start { epoch, deadline: phase.give_up_at });
+    Phase::Waking(Waking { step: WakeStep::Starting { epoch }, ..phase })
 }
 
 fn started(
@@ -195,13 +160,7 @@ fn started(
     match result {
         Ok(run) => {
             effects.push(tell(StepKind::Started, "started"));
-            match facts.purpose {
-                Purpose::Serve => probe(phase, run, facts, effects),
-                Purpose::Complete => Phase::Waking(Waking {
-                    step: WakeStep::Completing { run },
-                    ..phase
-                }),
-            }
+            follow_run(phase, run, facts, effects)
         }
         Err(StartFailure::Absent) => gone::enter(now, effects),
         Err(StartFailure::Ended { exit_code }) => ended(phase, exit_code, facts, now, effects),
@@ -209,22 +168,24 @@ fn started(
             start_again(phase, failure, Remains::Unclear, facts, now, effects)
         }
         Err(StartFailure::Lasting(failure)) => {
-            give_up(&phase, failure, Remains::Unclear, facts, now, effects)
+            give_up(failure, Remains::Unclear, facts, now, effects)
         }
+    }
+}
+
+/// It runs: whether that is enough is for its probe to say, or for its end.
+fn follow_run(phase: Waking, run: RunId, facts: &Facts<'_>, effects: &mut Effects) -> Phase {
+    match facts.purpose {
+        Purpose::Serve => probe(phase, run, facts, effects),
+        Purpose::Complete => Phase::Waking(Waking { step: WakeStep::Completing { run }, ..phase }),
     }
 }
 
 fn probe(phase: Waking, run: RunId, facts: &Facts<'_>, effects: &mut Effects) -> Phase {
     let epoch = facts.epoch;
     effects.push(tell(StepKind::WaitingReady, "waiting until it is ready"));
-    effects.push(Effect::Probe {
-        epoch,
-        deadline: phase.give_up_at,
-    });
-    Phase::Waking(Waking {
-        step: WakeStep::Probing { epoch, run },
-        ..phase
-    })
+    effects.push(Effect::Probe { epoch, deadline: phase.give_up_at });
+    Phase::Waking(Waking { step: WakeStep::Probing { epoch, run }, ..phase })
 }
 
 fn probed_run(phase: &Waking, epoch: Epoch) -> Option<RunId> {
@@ -238,7 +199,6 @@ fn probed_run(phase: &Waking, epoch: Epoch) -> Option<RunId> {
 }
 
 fn probed(
-    phase: Waking,
     run: RunId,
     result: Result<(), Failure>,
     facts: &Facts<'_>,
@@ -247,7 +207,7 @@ fn probed(
 ) -> Phase {
     match result {
         Ok(()) => ready::enter(run, facts, now, effects),
-        Err(failure) => give_up(&phase, failure, Remains::Run(run), facts, now, effects),
+        Err(failure) => give_up(failure, Remains::Run(run), facts, now, effects),
     }
 }
 
@@ -271,13 +231,10 @@ fn observed(
             probe(phase, seen, facts, effects)
         }
         (WakeStep::Completing { run }, Condition::Running { run: seen, .. }) if *run != seen => {
-            Phase::Waking(Waking {
-                step: WakeStep::Completing { run: seen },
-                ..phase
-            })
+            Phase::Waking(Waking { step: WakeStep::Completing { run: seen }, ..phase })
         }
         (WakeStep::Probing { .. } | WakeStep::Completing { .. }, Condition::Paused { .. }) => {
-            start(phase, facts, effects)
+            await_needs(phase, facts, now, effects)
         }
         (
             WakeStep::Probing { .. }
@@ -315,13 +272,9 @@ fn ended(
     start_again(phase, failure, Remains::Nothing, facts, now, effects)
 }
 
-/// A completed run has served those who needed it; only a pin asks for another one.
+/// A completed run has served whoever wanted it, a pin included; the next want runs it again.
 fn unneeded<'a>(facts: &Facts<'a>) -> Facts<'a> {
-    Facts {
-        dependents: 0,
-        pin: Pinned::No,
-        ..facts.clone()
-    }
+    Facts { dependents: 0, pin: Pinned::No, ..facts.clone() }
 }
 
 /// What runs to its end serves nobody who waits at its gate.
@@ -353,21 +306,11 @@ fn start_again(
     let failed_starts = phase.failed_starts + 1;
     let until = now + facts.retry_delay(failed_starts);
     if failed_starts >= limits::START_ATTEMPTS_MAX || until >= phase.give_up_at {
-        return give_up(&phase, failure, remains, facts, now, effects);
+        return give_up(failure, remains, facts, now, effects);
     }
-    effects.push(tell(
-        StepKind::Starting,
-        format!("starting it again: {failure}"),
-    ));
-    let step = WakeStep::Backoff {
-        until,
-        after: Some(failure),
-    };
-    Phase::Waking(Waking {
-        failed_starts,
-        step,
-        ..phase
-    })
+    effects.push(tell(StepKind::Starting, format!("starting it again: {failure}")));
+    let step = WakeStep::Backoff { until, after: Some(failure) };
+    Phase::Waking(Waking { failed_starts, step, ..phase })
 }
 
 fn deadline_reached(
@@ -381,46 +324,29 @@ fn deadline_reached(
             await_needs(phase, facts, now, effects)
         }
         WakeStep::Backoff { after, .. } => {
-            let failure = after
-                .clone()
-                .unwrap_or_else(|| timed_out("it may be started again"));
-            give_up(&phase, failure, Remains::Nothing, facts, now, effects)
+            let failure = after.clone().unwrap_or_else(|| timed_out("it may be started again"));
+            give_up(failure, Remains::Nothing, facts, now, effects)
         }
         WakeStep::Needs { .. } => {
             let failure = timed_out("what it needs was ready");
-            give_up(&phase, failure, Remains::Nothing, facts, now, effects)
+            give_up(failure, Remains::Nothing, facts, now, effects)
         }
         WakeStep::Completing { run } => {
             let remains = Remains::Run(*run);
-            give_up(
-                &phase,
-                timed_out("it had run to its end"),
-                remains,
-                facts,
-                now,
-                effects,
-            )
+            give_up(timed_out("it had run to its end"), remains, facts, now, effects)
         }
         WakeStep::Starting { .. } => {
             let failure = timed_out("the runtime had answered");
-            give_up(&phase, failure, Remains::Unclear, facts, now, effects)
+            give_up(failure, Remains::Unclear, facts, now, effects)
         }
         WakeStep::Probing { run, .. } => {
             let remains = Remains::Run(*run);
-            give_up(
-                &phase,
-                timed_out("its probe had answered"),
-                remains,
-                facts,
-                now,
-                effects,
-            )
+            give_up(timed_out("its probe had answered"), remains, facts, now, effects)
         }
     }
 }
 
 fn give_up(
-    phase: &Waking,
     failure: Failure,
     remains: Remains,
     facts: &Facts<'_>,
@@ -428,40 +354,23 @@ fn give_up(
     effects: &mut Effects,
 ) -> Phase {
     let retry_at = now + facts.retry_delay(facts.failures + 1);
-    // What ran before we looked is not ended because *we* could not make it ready: it gets the
-    // full idle period that it would have had.
-    let settle_at = match (phase.cause.found_running(), facts.policy.idle_timeout) {
-        (_, None) => None,
-        (true, Some(idle)) => Some(retry_at.max(now + idle)),
-        (false, Some(_)) => Some(retry_at),
-    };
     let failure = blame_environment(failure, facts.environment);
-    failed::enter(failure, retry_at, settle_at, remains, now, effects)
+    failed::enter(failure, retry_at, remains, facts, now, effects)
 }
 
 fn blame_environment(failure: Failure, environment: Reach) -> Failure {
     if failure.kind == FailureKind::TimedOut && environment == Reach::Unreachable {
-        return Failure {
-            kind: FailureKind::Unreachable,
-            ..failure
-        };
+        return Failure { kind: FailureKind::Unreachable, ..failure };
     }
     failure
 }
 
 fn timed_out(before: &str) -> Failure {
-    Failure::new(
-        FailureKind::TimedOut,
-        format!("its wake_timeout passed before {before}"),
-    )
+    Failure::new(FailureKind::TimedOut, format!("its wake_timeout passed before {before}"))
 }
 
 fn tell(kind: StepKind, message: impl Into<String>) -> Effect {
-    Effect::Tell(Step {
-        kind,
-        message: message.into(),
-        dependency: None,
-    })
+    Effect::Tell(Step { kind, message: message.into(), dependency: None })
 }
 
 fn tell_need(facts: &Facts<'_>, position: usize, kind: StepKind) -> Effect {
@@ -476,9 +385,5 @@ fn tell_need(facts: &Facts<'_>, position: usize, kind: StepKind) -> Effect {
         | StepKind::Ready
         | StepKind::Error => format!("{name} is there"),
     };
-    Effect::Tell(Step {
-        kind,
-        message,
-        dependency: on,
-    })
+    Effect::Tell(Step { kind, message, dependency: on })
 }
