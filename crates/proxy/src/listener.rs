@@ -89,8 +89,5 @@ async fn run<G: Gatekeeper>(
     count_one(&shared.counters.connections_accepted);
     let _open = Gauge::raise(&shared.counters.connections_open);
     stream.set_nodelay(true).ok();
-    tokio::select! {
-        () = client.ending.over.cancelled() => {}
-        () = connection::serve(&shared, stream, &client) => {}
-    }
+    connection::serve(&shared, stream, &client).await;
 }

@@ -28,6 +28,7 @@ pub(crate) struct Client {
     pub(crate) tasks: TaskTracker,
     /// When those tasks, and streams that would never end, are to end.
     pub(crate) ending: Ending,
+    is_http1: AtomicBool,
     requests_open: AtomicUsize,
     requests_begun: AtomicU64,
     /// A head has begun to arrive, and its request has not begun.
@@ -76,6 +77,7 @@ impl Client {
             trusted,
             tasks,
             ending,
+            is_http1: AtomicBool::new(false),
             requests_open: AtomicUsize::new(0),
             requests_begun: AtomicU64::new(0),
             head_pending: AtomicBool::new(false),
@@ -91,6 +93,12 @@ impl Client {
         self.requests_open.fetch_add(1, Ordering::Relaxed);
         let number = self.requests_begun.fetch_add(1, Ordering::Relaxed) + 1;
         OpenRequest { client: Arc::clone(self), number }
+    }
+
+    /// Whether the task that polls a request is woken now and then although nothing happens. So it
+    /// is with HTTP/1, whose requests are polled by the connection's own task.
+    pub(crate) fn wakes_by_itself(&self) -> bool {
+        self.is_http1.load(Ordering::Relaxed)
     }
 
     pub(crate) fn requests_begun(&self) -> u64 {
@@ -154,6 +162,7 @@ impl Drop for OpenRequest {
 
 impl ClientSocket {
     pub(crate) fn http1(stream: TcpStream, client: Arc<Client>, begun: Vec<u8>) -> Self {
+        client.is_http1.store(true, Ordering::Relaxed);
         let mut framing = Framing::default();
         if let Err(violation) = framing.read(&begun) {
             client.note(violation);

@@ -1,8 +1,10 @@
 //! One client connection: which version it speaks, how long it may idle, when it ends.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -10,10 +12,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::trace;
 
+use super::aside::Aside;
 use super::client::{Client, ClientSocket};
 use super::serve::answer;
 use crate::gatekeeper::Gatekeeper;
@@ -45,6 +47,7 @@ struct Watch<'a> {
     requests_begun: u64,
     idle_since: Instant,
     head_since: Option<Instant>,
+    draining: bool,
 }
 
 /// What a look found.
@@ -55,11 +58,15 @@ enum Verdict {
     Expired,
 }
 
-/// How a connection's HTTP ended.
-enum End {
-    Closed,
-    /// Nothing is going on; its buffers may be given back until the client speaks again.
-    Quiet,
+/// What a connection's task has to act on.
+enum Turn {
+    /// Its HTTP has ended.
+    Ended,
+    Looked(Verdict),
+    /// Begin nothing new.
+    Drain,
+    /// End now.
+    Over,
 }
 
 /// Serves a connection to its end.
@@ -68,10 +75,9 @@ pub(crate) async fn serve<G: Gatekeeper>(
     mut stream: TcpStream,
     client: &Arc<Client>,
 ) {
-    let draining = &client.ending.draining;
     let begun = tokio::select! {
         begun = timeout(shared.settings.header_timeout, begin(&mut stream)) => begun,
-        () = draining.cancelled() => return,
+        () = client.ending.draining.cancelled() => return,
     };
     let Ok(Ok(begun)) = begun else { return };
     match begun {
@@ -120,7 +126,6 @@ async fn serve_http1<G: Gatekeeper>(
     socket: ClientSocket,
     client: &Arc<Client>,
 ) {
-    let draining = &client.ending.draining;
     let mut builder = http1::Builder::new();
     if shared.settings.header_count_max != HEADER_COUNT_OF_HYPER {
         builder.max_headers(shared.settings.header_count_max);
@@ -133,38 +138,17 @@ async fn serve_http1<G: Gatekeeper>(
     loop {
         let service = service_fn(|request| answer(Arc::clone(shared), client.begin(), request));
         let mut connection = Box::pin(builder.serve_connection(io, service).with_upgrades());
-        let end = loop {
-            tokio::select! {
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
-                        trace!(peer = %client.peer, %error, "Lost a client connection");
-                    }
-                    break End::Closed;
-                }
-                verdict = watch.look() => match verdict {
-                    Verdict::Busy => {}
-                    Verdict::Quiet if client.is_flushed() && !client.is_head_pending() => {
-                        break End::Quiet;
-                    }
-                    Verdict::Quiet => {}
-                    Verdict::Expired => break End::Closed,
-                },
-                () = draining.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await.ok();
-                    return;
-                }
+        loop {
+            match watch.turn(connection.as_mut()).await {
+                Turn::Looked(Verdict::Quiet) if client.is_flushed() => break,
+                Turn::Looked(Verdict::Busy | Verdict::Quiet) => {}
+                Turn::Drain => connection.as_mut().graceful_shutdown(),
+                Turn::Looked(Verdict::Expired) | Turn::Ended | Turn::Over => return,
             }
-        };
-        if matches!(end, End::Closed) {
-            return;
         }
-        let Some(parts) = Pin::into_inner(connection).into_parts() else {
-            return;
-        };
+        let Some(parts) = Pin::into_inner(connection).into_parts() else { return };
         io = parts.io;
-        if !parts.read_buf.is_empty() || !watch.wait_for_client(&io.inner().stream, draining).await
-        {
+        if !parts.read_buf.is_empty() || !watch.wait_for_client(&io.inner().stream).await {
             return;
         }
     }
@@ -175,7 +159,6 @@ async fn serve_http2<G: Gatekeeper>(
     socket: ClientSocket,
     client: &Arc<Client>,
 ) {
-    let draining = &client.ending.draining;
     let mut builder = http2::Builder::new(Tracked(client.tasks.clone()));
     builder
         .timer(TokioTimer::new())
@@ -193,22 +176,13 @@ async fn serve_http2<G: Gatekeeper>(
     let mut connection = Box::pin(builder.serve_connection(TokioIo::new(socket), service));
     let mut watch = Watch::new(client, &shared.settings);
     loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    trace!(peer = %client.peer, %error, "Lost a client connection");
-                }
-                return;
+        match watch.turn(connection.as_mut()).await {
+            Turn::Looked(Verdict::Busy | Verdict::Quiet) => {}
+            Turn::Looked(Verdict::Expired) | Turn::Drain => {
+                connection.as_mut().graceful_shutdown();
             }
-            verdict = watch.look() => match verdict {
-                Verdict::Busy | Verdict::Quiet => continue,
-                Verdict::Expired => {}
-            },
-            () = draining.cancelled() => {}
+            Turn::Ended | Turn::Over => return,
         }
-        connection.as_mut().graceful_shutdown();
-        connection.await.ok();
-        return;
     }
 }
 
@@ -217,11 +191,50 @@ impl<'a> Watch<'a> {
         let shortest = settings.header_timeout.min(settings.idle_connection_timeout);
         let every = (shortest / 4).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
         let idle_since = Instant::now();
-        Self { client, settings, every, requests_begun: 0, idle_since, head_since: None }
+        Self {
+            client,
+            settings,
+            every,
+            requests_begun: 0,
+            idle_since,
+            head_since: None,
+            draining: false,
+        }
     }
 
-    async fn look(&mut self) -> Verdict {
-        sleep(self.every).await;
+    /// Drives a connection until there is something to decide about it.
+    async fn turn<C, E>(&mut self, mut connection: Pin<&mut C>) -> Turn
+    where
+        C: Future<Output = Result<(), E>>,
+        E: std::fmt::Display,
+    {
+        let peer = self.client.peer;
+        let mut signal = pin!(self.signal());
+        let mut aside = Aside::new(signal.as_mut());
+        poll_fn(|context| match connection.as_mut().poll(context) {
+            Poll::Ready(ended) => {
+                if let Err(error) = ended {
+                    trace!(%peer, %error, "Lost a client connection");
+                }
+                Poll::Ready(Turn::Ended)
+            }
+            Poll::Pending => aside.poll(context),
+        })
+        .await
+    }
+
+    async fn signal(&mut self) -> Turn {
+        let ending = &self.client.ending;
+        tokio::select! {
+            () = ending.over.cancelled() => return Turn::Over,
+            () = ending.draining.cancelled(), if !self.draining => {}
+            () = sleep(self.every) => return Turn::Looked(self.look()),
+        }
+        self.draining = true;
+        Turn::Drain
+    }
+
+    fn look(&mut self) -> Verdict {
         let now = Instant::now();
         let begun = self.client.requests_begun();
         if !self.client.is_idle() || begun != self.requests_begun {
@@ -242,13 +255,11 @@ impl<'a> Watch<'a> {
     }
 
     /// Whether the client speaks again before the connection has idled for too long.
-    async fn wait_for_client(&mut self, stream: &TcpStream, draining: &CancellationToken) -> bool {
+    async fn wait_for_client(&mut self, stream: &TcpStream) -> bool {
         let deadline = self.idle_since + self.settings.idle_connection_timeout;
         let speaks = tokio::select! {
-            ready = tokio::time::timeout_at(deadline, stream.readable()) => {
-                matches!(ready, Ok(Ok(())))
-            }
-            () = draining.cancelled() => false,
+            ready = timeout_at(deadline, stream.readable()) => matches!(ready, Ok(Ok(()))),
+            () = self.client.ending.draining.cancelled() => false,
         };
         self.head_since = None;
         self.idle_since = Instant::now();

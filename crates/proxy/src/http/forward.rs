@@ -1,12 +1,17 @@
 //! Sends a request to its upstream and takes the head of the answer; sends again only what the
 //! upstream cannot have acted on, or may be sent twice.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tokio::time::timeout;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::{Fate, Kind, LeaseHold, RequestBody};
 use super::client::Client;
@@ -33,6 +38,8 @@ pub(crate) enum Outcome {
     Refused(Refusal),
 }
 
+/// An answer that takes longer than this is worth a timer.
+const SLOW_ANSWER: Duration = Duration::from_secs(1);
 /// Requests that are sent once more on a connection that nobody has used before.
 const RESENDS_MAX: usize = 2;
 
@@ -82,10 +89,14 @@ async fn forward1(
             Ok(connection) => connection,
             Err(error) => return Outcome::Unreached(request, error),
         };
-        let used = connection.is_used();
-        let spare = (used && repeatable).then(|| copy(&request));
+        let mut spare = None;
+        if connection.is_used() && repeatable {
+            spare = Some(copy(&request));
+        } else if connection.is_used() {
+            connection.ask();
+        }
         let exchange = exchange1(connection, request);
-        let failed = match timeout(pool.settings().answer_timeout, exchange).await {
+        let failed = match in_time(pool, client, exchange).await {
             Ok(Ok((response, connection))) => {
                 let taken = Taken { response, connection, upload };
                 return answer1(pool, client, taken, target, on_upgrade).await;
@@ -107,6 +118,30 @@ async fn forward1(
             (Failed::Sent(error), _) => return Outcome::Refused(lost(error, upload.as_deref())),
         };
         count_one(&pool.counters().upstream_retries);
+    }
+}
+
+/// Bounds the wait for an answer. The tasks of HTTP/1 connections wake now and then by themselves;
+/// there a timer is armed only when the first of these times comes.
+async fn in_time<T>(
+    pool: &Pool,
+    client: &Client,
+    exchange: impl Future<Output = T>,
+) -> Result<T, Elapsed> {
+    let limit = pool.settings().answer_timeout;
+    if !client.wakes_by_itself() || limit < SLOW_ANSWER {
+        return timeout(limit, exchange).await;
+    }
+    let begun = Instant::now();
+    let mut exchange = pin!(exchange);
+    let quick = poll_fn(|context| match exchange.as_mut().poll(context) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending if begun.elapsed() < SLOW_ANSWER => Poll::Pending,
+        Poll::Pending => Poll::Ready(None),
+    });
+    match quick.await {
+        Some(answer) => Ok(answer),
+        None => timeout_at(begun + limit, exchange).await,
     }
 }
 

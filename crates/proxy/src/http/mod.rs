@@ -1,5 +1,6 @@
 //! HTTP: client connections, requests on them, and what becomes of each.
 
+mod aside;
 pub(crate) mod body;
 pub(crate) mod client;
 pub(crate) mod connection;

@@ -98,6 +98,11 @@ impl Connection1 {
         !self.used || self.idle_since.elapsed() < FRESH
     }
 
+    /// Makes sure, before anything is written, that the upstream has not closed the connection.
+    pub(crate) fn ask(&self) {
+        self.asks.store(true, Ordering::Relaxed);
+    }
+
     fn poll_drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.driver.poll_without_shutdown(context).map(drop)
     }
@@ -115,7 +120,6 @@ pub(crate) async fn exchange1(
     mut connection: Box<Connection1>,
     request: Request<RequestBody>,
 ) -> Result<(Response<Incoming>, Option<Box<Connection1>>), Failed> {
-    connection.asks.store(connection.used, Ordering::Relaxed);
     connection.used = true;
     let mut sent = pin!(connection.sender.try_send_request(request));
     let mut connection = Some(connection);

@@ -8,7 +8,7 @@ use http::Response;
 use http_body::Frame;
 use http_body_util::BodyExt;
 
-use crate::support::{App, Raw, World, digest, full, soon, streamed, until};
+use crate::support::{App, Raw, World, digest, full, http2_client, soon, streamed, until};
 
 #[tokio::test]
 async fn a_request_reaches_the_app_and_its_answer_the_client() {
@@ -241,19 +241,6 @@ async fn http2_clients_are_served_over_http1_upstreams() {
     let response = soon(sender.send_request(request)).await.unwrap();
     assert_eq!(response.headers()["x-host"], "\"app.test\" \"a=1; b=2\"");
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
-}
-
-pub(crate) async fn http2_client(
-    address: std::net::SocketAddr,
-) -> hyper::client::conn::http2::SendRequest<crate::support::AppBody> {
-    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let (sender, connection) =
-        hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
-            .handshake(hyper_util::rt::TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
-    sender
 }
 
 #[tokio::test]

@@ -7,8 +7,7 @@ use dormouse_core::failure::{Denial, Failure, FailureKind};
 use dormouse_proxy::ProxySettings;
 use http::{Request, Response};
 
-use crate::forwarding::http2_client;
-use crate::support::{App, World, full, soon, until};
+use crate::support::{App, World, full, http2_client, soon, until};
 
 fn denial(kind: FailureKind) -> Denial {
     let failure = Failure::new(kind, "it would not");

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod bounds;
-mod crowd;
 mod forwarding;
 mod holding;
 mod pages;

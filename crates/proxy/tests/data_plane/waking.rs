@@ -11,8 +11,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::forwarding::http2_client;
-use crate::support::{App, Received, World, digest, full, soon, streamed, until};
+use crate::support::{App, Received, World, digest, full, http2_client, soon, streamed, until};
 
 /// Sends a request to a sleeping workload and wakes it once the request waits.
 async fn wake_by(app: &App, request: &str) -> Received {

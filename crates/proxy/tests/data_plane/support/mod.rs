@@ -79,6 +79,20 @@ impl World {
     }
 }
 
+/// A client that speaks HTTP/2 with prior knowledge.
+pub(crate) async fn http2_client(
+    address: std::net::SocketAddr,
+) -> hyper::client::conn::http2::SendRequest<AppBody> {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (sender, connection) =
+        hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+            .handshake(hyper_util::rt::TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
 /// Waits until something is so, for at most ten seconds.
 pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);

@@ -1,18 +1,30 @@
 //! Thousands of first requests at once.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+#[path = "../data_plane/support/mod.rs"]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "a crowd needs only a part of what the other tests stand on"
+)]
+mod support;
+
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use std::time::Duration;
 
 use dormouse_proxy::ProxySettings;
 
-use crate::forwarding::http2_client;
-use crate::support::{App, World, full, until};
+use crate::support::{App, World, full, http2_client, until};
 
 const CROWD: usize = 10_000;
 /// Two ends of each connection are in this process, which may have 20,000 files.
 const HTTP1_CONNECTIONS: usize = 4_000;
 const STREAMS_PER_CONNECTION: usize = 200;
+
+/// Memory is measured, and is the whole process's.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn world() -> World {
     World::with(ProxySettings::default(), |site| {
@@ -24,6 +36,7 @@ async fn world() -> World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_held_http2_requests_are_all_answered() {
+    let _alone = ALONE.lock().await;
     let app = App::new(|_| async { Response::new(full("ok")) }).await;
     let world = world().await;
     let mut calls = tokio::task::JoinSet::new();
@@ -56,6 +69,7 @@ async fn ten_thousand_held_http2_requests_are_all_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_held_http1_requests_are_all_answered() {
+    let _alone = ALONE.lock().await;
     let app = App::new(|_| async { Response::new(full("ok")) }).await;
     let world = world().await;
     let before_kib = resident_kib();
