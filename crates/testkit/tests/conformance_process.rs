@@ -46,11 +46,15 @@ impl ProcessBench {
         u32::try_from(seen.condition.run().expect("it has a run").0 & 0xFFFF_FFFF).unwrap()
     }
 
-    /// Waits until the shell has set its traps, which is seen by its having a child.
+    /// Waits until the shell has set its traps, which is seen by what it has begun after that.
     async fn until_set(&self, target: &Target) {
         let leader = self.leader(target).await;
-        let children = format!("/proc/{leader}/task/{leader}/children");
-        let is_set = || std::fs::read_to_string(&children).is_ok_and(|it| !it.is_empty());
+        let is_set = || {
+            let children = format!("/proc/{leader}/task/{leader}/children");
+            let child = std::fs::read_to_string(children).unwrap_or_default();
+            let name = std::fs::read_to_string(format!("/proc/{}/comm", child.trim()));
+            name.is_ok_and(|name| name.trim() == "sleep")
+        };
         eventually(target, is_set).await;
     }
 
@@ -88,7 +92,9 @@ impl Bench for ProcessBench {
     fn start_order(&self, target: &Target) -> StartOrder {
         let kind = self.kinds.lock().unwrap()[target];
         let note = format!("echo >> {}/{target}", self.folder.path().display());
-        let idle = "while :; do sleep 0.05; done";
+        // A shell that starts something again and again could be stopped in the middle of a vfork,
+        // where the kernel never says that it is stopped.
+        let idle = "sleep 86400 & while :; do wait; done";
         let script = match kind {
             Kind::Obedient => format!("trap 'exit 0' TERM; trap '' HUP; {note}; {idle}"),
             Kind::Deaf => format!("trap '' TERM HUP; {note}; {idle}"),

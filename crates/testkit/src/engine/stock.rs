@@ -5,26 +5,26 @@ use std::time::Duration;
 
 use super::spec::{ContainerSpec, HealthPlan, OnTerm};
 
+/// Does nothing, and costs nothing, with its ears open.
+const IDLE: &str = "sleep 86400 & while :; do wait; done";
+
 /// Ends with code 0 as soon as it is asked to.
 pub fn obedient(name: &str) -> ContainerSpec {
-    let wait = "trap 'exit 0' TERM; while :; do sleep 0.05; done";
-    shell(name, wait).behaving(|it| {
+    shell(name, &format!("trap 'exit 0' TERM; {IDLE}")).behaving(|it| {
         it.on_term = OnTerm::Exit { after: Duration::from_millis(20), code: 0 };
     })
 }
 
 /// Goes on when it is asked to end.
 pub fn deaf(name: &str) -> ContainerSpec {
-    shell(name, "trap '' TERM; while :; do sleep 0.05; done")
-        .behaving(|it| it.on_term = OnTerm::Ignore)
+    shell(name, &format!("trap '' TERM; {IDLE}")).behaving(|it| it.on_term = OnTerm::Ignore)
 }
 
 /// Writes `line 1` to `line 5`, and ends when it is asked to.
 pub fn talkative(name: &str) -> ContainerSpec {
-    let talk = "for i in 1 2 3 4 5; do echo line $i; done; \
-                trap 'exit 0' TERM; while :; do sleep 0.05; done";
+    let talk = "for i in 1 2 3 4 5; do echo line $i; done; trap 'exit 0' TERM";
     let lines = (1..=5).map(|number| format!("line {number}")).collect();
-    shell(name, talk).behaving(|it| it.output = lines)
+    shell(name, &format!("{talk}; {IDLE}")).behaving(|it| it.output = lines)
 }
 
 /// Ends by itself after a tenth of a second, with this exit code.
