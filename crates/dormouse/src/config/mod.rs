@@ -11,7 +11,7 @@ mod environment;
 mod gateway;
 mod home;
 mod include;
-mod quantities;
+pub(crate) mod quantities;
 pub(crate) mod report;
 pub(crate) mod routes;
 mod secret;

@@ -1,0 +1,130 @@
+//! The sockets of the admin side: TCP or a unix socket, and what is known of each connection.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::config::Listen;
+
+/// A bound socket of the admin side.
+#[derive(Debug)]
+pub enum AdminListener {
+    /// Reached over the network.
+    Tcp(TcpListener),
+    /// Reached through the file system. The socket is removed with this value.
+    Unix(UnixSocket),
+}
+
+/// A bound unix socket and its path.
+#[derive(Debug)]
+pub struct UnixSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+/// Which way a connection came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// To this address of ours.
+    Tcp(SocketAddr),
+    /// Through the file system, whose permissions have decided.
+    Unix,
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AdminListener {
+    /// Binds an address. A unix socket belongs to its owner alone; one that a process left behind
+    /// is replaced, one that answers is not.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn bind(listen: &Listen) -> io::Result<Self> {
+        match listen {
+            Listen::Everywhere(port) => {
+                let both = TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)).await;
+                match both {
+                    Ok(listener) => Ok(Self::Tcp(listener)),
+                    // A machine without IPv6.
+                    Err(_) => {
+                        TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).await.map(Self::Tcp)
+                    }
+                }
+            }
+            Listen::At(address) => TcpListener::bind(address).await.map(Self::Tcp),
+            Listen::Unix(path) => bind_unix(path).await.map(Self::Unix),
+        }
+    }
+
+    /// Where it listens: an address with its real port, or a path.
+    ///
+    /// # Errors
+    /// When the socket does not say.
+    pub fn listen(&self) -> io::Result<Listen> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(Listen::At),
+            Self::Unix(socket) => Ok(Listen::Unix(socket.path.clone())),
+        }
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Door)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // A small answer is not held back for the next one.
+                let _ = stream.set_nodelay(true);
+                let door = Door::Tcp(stream.local_addr()?);
+                Ok((Stream::Tcp(stream), door))
+            }
+            Self::Unix(socket) => {
+                let (stream, _) = socket.listener.accept().await?;
+                Ok((Stream::Unix(stream), Door::Unix))
+            }
+        }
+    }
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        tokio::fs::create_dir_all(folder).await?;
+    }
+    if let Ok(UnixProbe::LeftBehind) = probe(path).await {
+        tokio::fs::remove_file(path).await?;
+    }
+    let listener = UnixListener::bind(path)?;
+    let socket = UnixSocket { listener, path: path.to_owned() };
+    tokio::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).await?;
+    Ok(socket)
+}
+
+enum UnixProbe {
+    LeftBehind,
+    Taken,
+}
+
+/// Only a socket that nobody listens on is one that was left behind.
+async fn probe(path: &Path) -> io::Result<UnixProbe> {
+    use std::os::unix::fs::FileTypeExt as _;
+    if !tokio::fs::symlink_metadata(path).await?.file_type().is_socket() {
+        return Ok(UnixProbe::Taken);
+    }
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(UnixProbe::LeftBehind),
+        Ok(_) | Err(_) => Ok(UnixProbe::Taken),
+    }
+}

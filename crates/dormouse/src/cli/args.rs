@@ -1,0 +1,179 @@
+//! The words of the command line. Help, man page, completions and reference come from here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::api::parse_duration;
+use crate::client::Address;
+
+/// Puts idle workloads to sleep and wakes them on the first request, without ever losing one.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dormouse",
+    version,
+    arg_required_else_help = true,
+    after_long_help = "Data goes to standard output, everything else to standard error.\n\n\
+        Exit codes: 0 ok, 1 failed, 2 usage, 3 config invalid, 4 not found, 5 timed out,\n\
+        6 daemon unreachable, 7 denied, 8 refused (busy), 130 interrupted."
+)]
+pub(super) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Serve: the gateway, the keeper and the admin API
+    ///
+    /// Without -c the file is ./dormouse.toml, then /etc/dormouse/dormouse.toml; without either
+    /// the labels of this machine's engine define the workloads.
+    Serve {
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Serve a demonstration that needs no engine, no root and no file
+    Demo,
+    /// Lint a configuration: every finding with its place and what to do about it
+    Check {
+        /// The file; the one that serve would find when absent
+        file: Option<PathBuf>,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the workloads
+    #[command(visible_alias = "ls")]
+    List(Remote),
+    /// Show everything about a workload
+    Show(OneWorkload),
+    /// Tell why a workload is in its phase, what keeps it awake and until when; or what an error
+    /// slug means
+    Explain {
+        /// A workload, or the slug of an error
+        #[arg(value_name = "NAME|SLUG")]
+        name: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Wake a workload
+    Wake {
+        #[command(flatten)]
+        workload: OneWorkload,
+        /// Wait until it is ready, for so long at most, and tell each step as it happens
+        #[arg(
+            long,
+            value_name = "PERIOD",
+            num_args = 0..=1,
+            default_missing_value = "60s",
+            value_parser = parse_duration,
+        )]
+        wait: Option<Duration>,
+    },
+    /// Put a workload to sleep, unless it is in use
+    Sleep {
+        #[command(flatten)]
+        workload: OneWorkload,
+        /// Although it is in use: what is open has its drain timeout
+        #[arg(long)]
+        force: bool,
+    },
+    /// Count as use now: a workload that is awake gets a full idle period
+    Touch(OneWorkload),
+    /// Keep a workload awake, and wake it if it sleeps
+    Pin {
+        #[command(flatten)]
+        workload: OneWorkload,
+        /// For how long; for good when absent
+        #[arg(long = "for", value_name = "PERIOD", value_parser = parse_duration)]
+        period: Option<Duration>,
+        /// What for, in words
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
+    /// Let a pinned workload sleep again
+    Unpin(OneWorkload),
+    /// Tell what has happened, to all workloads or to one
+    Events {
+        /// A workload; all of them when absent
+        name: Option<String>,
+        /// Go on telling what happens
+        #[arg(short, long)]
+        follow: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Print the last lines that a workload wrote
+    Logs {
+        #[command(flatten)]
+        workload: OneWorkload,
+        /// How many lines at most
+        #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 100)]
+        lines: usize,
+    },
+    /// Watch a live table of the workloads
+    Top {
+        /// How often it is drawn anew
+        #[arg(long, value_name = "PERIOD", default_value = "2s", value_parser = parse_duration)]
+        every: Duration,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Have the running dormouse read its configuration again
+    Reload(Remote),
+    /// Ask whether a dormouse lives, and what it depends on
+    Health(Remote),
+    /// Replay a seed of the simulator
+    Sim {
+        /// The seed
+        #[arg(long)]
+        seed: u64,
+        /// Steps of the storm
+        #[arg(long, value_name = "NUMBER", default_value_t = dormouse_core::sim::STEPS)]
+        steps: u64,
+        /// Tell every line of the transcript
+        #[arg(long)]
+        tell: bool,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a commented configuration file to start from
+    Init,
+    /// Print the completions of a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// How to reach a running dormouse.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Remote {
+    /// Where it is: http://HOST:PORT or unix:///PATH
+    #[arg(long, value_name = "URL", env = "DORMOUSE_URL", default_value = "http://127.0.0.1:9900")]
+    pub(super) url: Address,
+    /// The token of its admin API
+    #[arg(long, value_name = "TOKEN", env = "DORMOUSE_TOKEN", hide_env_values = true)]
+    pub(super) token: Option<String>,
+    /// Write JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A workload of a running dormouse.
+#[derive(Clone, Debug, Args)]
+pub(super) struct OneWorkload {
+    /// Its name where that is unique, or environment/name
+    pub(super) name: String,
+    /// Where it is.
+    #[command(flatten)]
+    pub(super) remote: Remote,
+}
