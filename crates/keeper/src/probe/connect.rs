@@ -2,33 +2,55 @@
 
 use std::time::Duration;
 
-use dormouse_providers::{Candidate, Via};
+use dormouse_providers::{Candidate, Sighting, Via};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::ProbeError;
+use super::error::Setback;
+use super::{ProbeError, next_look};
 
 /// How long a connection through a forwarder must stay open and silent before it proves anything.
 /// A forwarder accepts first and closes as soon as its own connect is refused, which on one
 /// machine takes well under a millisecond.
 const SETTLING: Duration = Duration::from_millis(10);
+/// How long the first connects wait for an answer; after each silence the next waits twice as long.
+/// The kernel would ask again only after a second, and an address that was not there a moment ago
+/// may be there now.
+pub(super) const PATIENCE_MIN: Duration = Duration::from_millis(50);
 
-/// Connects.
-pub(super) async fn to(candidate: Candidate) -> Result<TcpStream, ProbeError> {
-    let at = candidate.at;
-    let connected = TcpStream::connect(at).await;
-    let stream = connected.map_err(|source| ProbeError::Connect { at, source })?;
-    // Small writes of requests and answers must not wait for each other.
-    stream.set_nodelay(true).map_err(|source| ProbeError::Connect { at, source })?;
-    Ok(stream)
+/// How the connects of one attempt are made.
+pub(super) struct Connector {
+    /// How long each waits for an answer.
+    pub(super) patience: Duration,
+    /// A new look interrupts a connect.
+    pub(super) looks: watch::Receiver<Option<Sighting>>,
 }
 
-/// Connects, and makes sure that it is the workload that has accepted.
-pub(super) async fn proven(candidate: Candidate) -> Result<TcpStream, ProbeError> {
-    let stream = to(candidate).await?;
-    match candidate.via {
-        Via::Direct => Ok(stream),
-        Via::Forwarder => settled(stream, candidate).await,
+impl Connector {
+    /// Connects.
+    pub(super) async fn connect(&self, candidate: Candidate) -> Result<TcpStream, Setback> {
+        let at = candidate.at;
+        let mut looks = self.looks.clone();
+        let connected = tokio::select! {
+            biased;
+            connected = timeout(self.patience, TcpStream::connect(at)) => connected,
+            () = next_look(&mut looks) => return Err(Setback::Outdated),
+        };
+        let stream = connected.map_err(|_| ProbeError::Silent { at })?;
+        let stream = stream.map_err(|source| ProbeError::Connect { at, source })?;
+        // Small writes of requests and answers must not wait for each other.
+        stream.set_nodelay(true).map_err(|source| ProbeError::Connect { at, source })?;
+        Ok(stream)
+    }
+
+    /// Connects, and makes sure that it is the workload that has accepted.
+    pub(super) async fn proven(&self, candidate: Candidate) -> Result<TcpStream, Setback> {
+        let stream = self.connect(candidate).await?;
+        match candidate.via {
+            Via::Direct => Ok(stream),
+            Via::Forwarder => Ok(settled(stream, candidate).await?),
+        }
     }
 }
 
@@ -39,7 +61,7 @@ async fn settled(stream: TcpStream, candidate: Candidate) -> Result<TcpStream, P
         // Silence is what most servers have to say first; a greeting is proof too.
         Err(_) => Ok(stream),
         Ok(Ok(count)) if count > 0 => Ok(stream),
-        Ok(Ok(_)) => Err(ProbeError::Closed { at }),
-        Ok(Err(source)) => Err(ProbeError::Connect { at, source }),
+        // However it closes, nobody listens behind it.
+        Ok(_) => Err(ProbeError::Closed { at }),
     }
 }

@@ -31,6 +31,12 @@ pub enum ProbeError {
         #[source]
         source: io::Error,
     },
+    /// The connection was neither accepted nor refused.
+    #[error("{at} does not answer: the packets may be lost on the way")]
+    Silent {
+        /// Where.
+        at: SocketAddr,
+    },
     /// A forwarder accepted, and closed at once because nobody listens behind it.
     #[error("{at} accepts and closes at once: nobody listens behind the published port")]
     Closed {
@@ -38,7 +44,7 @@ pub enum ProbeError {
         at: SocketAddr,
     },
     /// It accepted and did not answer.
-    #[error("no answer within {} s", within.as_secs())]
+    #[error("it did not answer within {:.1} s", within.as_secs_f64())]
     NoAnswer {
         /// How long was waited.
         within: Duration,
@@ -82,6 +88,42 @@ pub enum ProbeError {
     /// The engine's health check fails.
     #[error("its health check fails")]
     Unhealthy,
+}
+
+/// Why an attempt came to nothing.
+pub(super) enum Setback {
+    /// A new look came: try again at once.
+    Outdated,
+    /// It failed.
+    Failed(ProbeError),
+}
+
+impl ProbeError {
+    /// Whether only a new look at the workload can change it.
+    pub(super) fn is_of_the_look(&self) -> bool {
+        match self {
+            Self::NotSeen
+            | Self::NotRunning
+            | Self::NoPort
+            | Self::NoAddress { .. }
+            | Self::Path { .. }
+            | Self::HealthStarting
+            | Self::Unhealthy => true,
+            Self::Connect { .. }
+            | Self::Silent { .. }
+            | Self::Closed { .. }
+            | Self::NoAnswer { .. }
+            | Self::Status { .. }
+            | Self::Http { .. }
+            | Self::Grpc { .. } => false,
+        }
+    }
+}
+
+impl From<ProbeError> for Setback {
+    fn from(error: ProbeError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 fn reason(error: &io::Error) -> String {

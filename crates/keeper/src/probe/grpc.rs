@@ -1,24 +1,30 @@
 //! The gRPC probe: `grpc.health.v1.Health/Check`, with its two messages written by hand.
 //!
-//! The request has one field (1: the service's name), the answer one (1: the state, where 1 is
-//! `SERVING`); see the health checking protocol of gRPC.
+//! `HealthCheckRequest` has one field (1: the service's name), `HealthCheckResponse` one (1: the
+//! state, where 1 is `SERVING`); both are documented with gRPC's health checking protocol.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Request, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use super::ProbeError;
 use super::http::USER_AGENT;
 
-/// The only state that counts as ready.
-const SERVING: u8 = 1;
 /// Bytes of the answer's body: the frame's head, a tag and a state, with room to spare.
 const ANSWER_MAX: usize = 1024;
+/// Bytes before each message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+/// Field 1 of the request, as bytes with a length.
+const SERVICE: u8 = 1 << 3 | 2;
+/// Field 1 of the answer, as a number.
+const STATE: u64 = 1 << 3;
 
 pub(super) async fn ask(
     stream: TcpStream,
@@ -30,19 +36,21 @@ pub(super) async fn ask(
         .header(header::TE, "trailers")
         .header(header::USER_AGENT, USER_AGENT)
         .body(Full::new(question(service)))
-        .map_err(|_| ProbeError::Path { path: at.to_string() })?;
+        .expect("an address is a legal authority");
     let broken = |source| ProbeError::Http { at, source };
-    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let handshake = http2::handshake(Owned::default(), TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.map_err(broken)?;
     let exchange = async {
         let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
         let refusal = |state: String| ProbeError::Grpc { at, state };
+        if !head.status.is_success() {
+            return Err(refusal(format!("not offered: HTTP status {}", head.status.as_u16())));
+        }
         let answer = Limited::new(body, ANSWER_MAX).collect().await;
         let answer = answer.map_err(|error| refusal(format!("unreadable: {error}")))?;
-        let refused = answer.trailers().and_then(refused).or_else(|| refused(&head.headers));
-        match refused {
-            Some(code) => Err(refusal(format!("refused with status {code}"))),
-            None => judge(&answer.to_bytes()).map_err(refusal),
+        match answer.trailers().and_then(refused).or_else(|| refused(&head.headers)) {
+            Some(why) => Err(refusal(why)),
+            None => judge(answer.to_bytes()).map_err(refusal),
         }
     };
     tokio::pin!(exchange);
@@ -54,52 +62,153 @@ pub(super) async fn ask(
     }
 }
 
-/// The gRPC status, where it is not 0.
+/// Runs what a connection needs, and ends it with the connection.
+#[derive(Clone, Default)]
+struct Owned(Arc<Mutex<JoinSet<()>>>);
+
+impl<F> hyper::rt::Executor<F> for Owned
+where
+    F: Future + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.spawn(async {
+            future.await;
+        });
+    }
+}
+
+/// What a gRPC status other than 0 means.
 fn refused(headers: &HeaderMap) -> Option<String> {
-    let code = headers.get("grpc-status")?.to_str().unwrap_or("unreadable");
-    (code != "0").then(|| code.to_owned())
+    match headers.get("grpc-status")?.to_str().unwrap_or("unreadable") {
+        "0" => None,
+        "5" => Some("not known: it serves no service of that name".to_owned()),
+        "12" => Some("not offered: it has no health service".to_owned()),
+        code => Some(format!("refused with status {code}")),
+    }
 }
 
 fn question(service: &str) -> Bytes {
-    let name = &service.as_bytes()[..service.len().min(127)];
     let mut message = BytesMut::new();
-    if !name.is_empty() {
-        message.put_u8(0x0A);
-        message.put_u8(u8::try_from(name.len()).expect("at most 127"));
-        message.put_slice(name);
+    if !service.is_empty() {
+        message.put_u8(SERVICE);
+        put_varint(&mut message, service.len());
+        message.put_slice(service.as_bytes());
     }
-    let mut frame = BytesMut::with_capacity(5 + message.len());
+    let mut frame = BytesMut::with_capacity(PREFIX + message.len());
     frame.put_u8(0);
-    frame.put_u32(u32::try_from(message.len()).expect("at most 129"));
+    frame.put_u32(u32::try_from(message.len()).expect("a name from a file is short"));
     frame.put_slice(&message);
     frame.freeze()
 }
 
-/// Reads the state out of the answer's first frame.
-fn judge(frame: &[u8]) -> Result<(), String> {
-    match frame.get(5..) {
-        Some([0x08, SERVING, ..]) => Ok(()),
-        Some([0x08, state, ..]) => Err(format!("state {state}, not serving")),
-        Some(_) => Err("unknown".to_owned()),
-        None => Err("missing".to_owned()),
+fn put_varint(message: &mut BytesMut, mut number: usize) {
+    while number > 0x7f {
+        message.put_u8(number as u8 | 0x80);
+        number >>= 7;
     }
+    message.put_u8(number as u8);
+}
+
+/// Reads the state out of the answer's first frame.
+fn judge(mut frame: Bytes) -> Result<(), String> {
+    if frame.len() < PREFIX {
+        return Err("missing".to_owned());
+    }
+    if frame.get_u8() != 0 {
+        return Err("compressed, which was not asked for".to_owned());
+    }
+    let length = frame.get_u32() as usize;
+    frame.truncate(length);
+    match state(frame) {
+        Some(1) => Ok(()),
+        Some(2) => Err("NOT_SERVING".to_owned()),
+        Some(3) => Err("SERVICE_UNKNOWN".to_owned()),
+        // A field that is not sent is zero.
+        Some(0) => Err("UNKNOWN".to_owned()),
+        Some(other) => Err(format!("state {other}")),
+        None => Err("unreadable".to_owned()),
+    }
+}
+
+/// The number of field 1, past fields that we do not know; the last one counts.
+fn state(mut message: Bytes) -> Option<u64> {
+    let mut state = 0;
+    while message.has_remaining() {
+        let tag = varint(&mut message)?;
+        match tag & 7 {
+            0 if tag == STATE => state = varint(&mut message)?,
+            0 => drop(varint(&mut message)?),
+            1 => skip(&mut message, 8)?,
+            2 => {
+                let length = varint(&mut message)?;
+                skip(&mut message, length)?;
+            }
+            5 => skip(&mut message, 4)?,
+            _ => return None,
+        }
+    }
+    Some(state)
+}
+
+fn varint(message: &mut Bytes) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = message.try_get_u8().ok()?;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+fn skip(message: &mut Bytes, length: u64) -> Option<()> {
+    let length = usize::try_from(length).ok().filter(|length| *length <= message.len())?;
+    message.advance(length);
+    Some(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn verdict(frame: &'static [u8]) -> Result<(), String> {
+        judge(Bytes::from_static(frame))
+    }
+
     #[test]
     fn the_question_is_a_frame_with_the_service_in_field_one() {
         assert_eq!(&question("")[..], [0, 0, 0, 0, 0]);
         assert_eq!(&question("ab")[..], [0, 0, 0, 0, 4, 0x0A, 2, b'a', b'b']);
+        let long = question(&"x".repeat(300));
+        assert_eq!(long[..8], [0, 0, 0, 1, 47, 0x0A, 0xAC, 0x02]);
+        assert_eq!(long.len(), PREFIX + 303);
     }
 
     #[test]
     fn only_serving_counts() {
-        assert!(judge(&[0, 0, 0, 0, 2, 0x08, 1]).is_ok());
-        assert!(judge(&[0, 0, 0, 0, 2, 0x08, 2]).is_err());
-        assert!(judge(&[0, 0, 0, 0, 0]).is_err());
-        assert!(judge(&[]).is_err());
+        assert_eq!(verdict(&[0, 0, 0, 0, 2, 0x08, 1]), Ok(()));
+        assert_eq!(verdict(&[0, 0, 0, 0, 2, 0x08, 2]), Err("NOT_SERVING".into()));
+        assert_eq!(verdict(&[0, 0, 0, 0, 0]), Err("UNKNOWN".into()));
+        assert_eq!(verdict(&[]), Err("missing".into()));
+    }
+
+    #[test]
+    fn unknown_fields_are_stepped_over() {
+        let frame = &[0, 0, 0, 0, 9, 0x12, 3, 8, 8, 8, 0x18, 0x05, 0x08, 1];
+        assert_eq!(verdict(frame), Ok(()));
+    }
+
+    #[test]
+    fn nonsense_is_unreadable_and_nothing_worse() {
+        for frame in [
+            &[0, 0, 0, 0, 1, 0x08][..],
+            &[0, 0, 0, 0, 2, 0x12, 0x7f],
+            &[0, 0xff, 0xff, 0xff, 0xff, 0x0f],
+            &[0, 0, 0, 0, 3, 0x08, 0xff, 0xff],
+        ] {
+            assert_eq!(verdict(frame), Err("unreadable".into()), "{frame:?}");
+        }
     }
 }
