@@ -48,7 +48,7 @@ impl SqliteStore {
             .filename(&path)
             .create_if_missing(false)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
+            .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_MAX)
             .pragma("cache_size", format!("-{CACHE_KIB}"))
             .thread_name(|_| "dormouse-store".into());
@@ -344,8 +344,10 @@ mod tests {
         let later = sqlx::query("UPDATE schema_version SET version = 99");
         later.execute(&store.pool).await.unwrap();
         store.close().await;
+        let before = std::fs::read(&path).unwrap();
         let error = SqliteStore::open(&path).await.unwrap_err();
         assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error:?}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 
     #[tokio::test]
