@@ -1,5 +1,7 @@
 //! The process provider with real children: what it starts it rests, sees and never leaves behind.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;

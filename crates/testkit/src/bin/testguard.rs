@@ -28,9 +28,7 @@ fn main() -> ExitCode {
 }
 
 fn host(command: &[OsString]) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a test machine has room for a runtime");
     match runtime.block_on(run(command)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,22 +42,11 @@ fn host(command: &[OsString]) -> ExitCode {
 async fn run(command: &[OsString]) -> Result<(), ProviderError> {
     let own_guard = GuardCommand::current_program(Vec::<OsString>::new());
     let provider = ProcessProvider::new(ProcessConfig::new(own_guard))?;
-    let command = command
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    let launch = LaunchSpec {
-        command,
-        env: BTreeMap::new(),
-        folder: None,
-        port: None,
-    };
-    let order = StartOrder {
-        launch: Some(launch),
-    };
-    let sighting = provider
-        .start(&Target::new("guest"), &order, Instant::now() + START_MAX)
-        .await?;
+    let command = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let launch = LaunchSpec { command, env: BTreeMap::new(), folder: None, port: None };
+    let order = StartOrder { launch: Some(launch) };
+    let sighting =
+        provider.start(&Target::new("guest"), &order, Instant::now() + START_MAX).await?;
     if let Condition::Running { run, .. } = sighting.condition {
         println!("ready {}", run.0 as u32);
     }

@@ -28,12 +28,7 @@ impl App {
     pub(crate) fn new(knobs: Knobs) -> Self {
         let starts = knobs.count_file.as_deref().map_or(0, count_start);
         let id = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
-        Self {
-            knobs,
-            id,
-            starts,
-            since: Instant::now(),
-        }
+        Self { knobs, id, starts, since: Instant::now() }
     }
 
     /// Answers one request.
@@ -68,15 +63,9 @@ impl App {
     }
 
     fn hello(&self) -> Response<AnswerBody> {
-        let text = format!(
-            "<!doctype html><title>testapp</title><p>hello {}</p>\n",
-            self.knobs.mark
-        );
-        with(
-            Response::new(whole(text)),
-            "content-type",
-            "text/html; charset=utf-8",
-        )
+        let text =
+            format!("<!doctype html><title>testapp</title><p>hello {}</p>\n", self.knobs.mark);
+        with(Response::new(whole(text)), "content-type", "text/html; charset=utf-8")
     }
 
     fn instance(&self) -> Response<AnswerBody> {
@@ -104,18 +93,11 @@ impl Query {
     fn of(request: &Request<Incoming>) -> Self {
         let pairs = request.uri().query().unwrap_or_default().split('&');
         let pairs = pairs.filter_map(|pair| pair.split_once('='));
-        Self(
-            pairs
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-        )
+        Self(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
     fn number(&self, name: &str, otherwise: u64) -> u64 {
-        self.0
-            .get(name)
-            .and_then(|value| value.parse().ok())
-            .unwrap_or(otherwise)
+        self.0.get(name).and_then(|value| value.parse().ok()).unwrap_or(otherwise)
     }
 
     fn millis(&self, name: &str) -> Duration {
@@ -145,9 +127,7 @@ fn received(request: &Request<Incoming>, peer: SocketAddr) -> serde_json::Value 
 
 async fn upload(body: Incoming) -> Result<Response<AnswerBody>, hyper::Error> {
     let (bytes, hash) = body::digest(body).await?;
-    Ok(as_json(
-        &json!({ "bytes": bytes, "fnv64": format!("{hash:016x}") }),
-    ))
+    Ok(as_json(&json!({ "bytes": bytes, "fnv64": format!("{hash:016x}") })))
 }
 
 fn download(query: &Query) -> Response<AnswerBody> {
@@ -163,11 +143,7 @@ fn download(query: &Query) -> Response<AnswerBody> {
 
 fn sse(query: &Query) -> Response<AnswerBody> {
     let response = Response::new(body::events(query.number("n", 0), query.millis("every_ms")));
-    with(
-        with(response, "content-type", "text/event-stream"),
-        "cache-control",
-        "no-cache",
-    )
+    with(with(response, "content-type", "text/event-stream"), "cache-control", "no-cache")
 }
 
 async fn slow(query: &Query) -> Response<AnswerBody> {
@@ -177,25 +153,14 @@ async fn slow(query: &Query) -> Response<AnswerBody> {
 
 /// The wanted status as it is, with a mark that only the application sets.
 fn status_page(status: &str) -> Response<AnswerBody> {
-    let known = status
-        .parse::<u16>()
-        .ok()
-        .filter(|status| (200..=999).contains(status));
+    let known = status.parse::<u16>().ok().filter(|status| (200..=999).contains(status));
     let Some(status) = known.and_then(|status| StatusCode::from_u16(status).ok()) else {
         return page(StatusCode::BAD_REQUEST, "no such status\n");
     };
     let bodiless = matches!(status.as_u16(), 204 | 205 | 304);
-    let text = if bodiless {
-        String::new()
-    } else {
-        format!("status {}\n", status.as_u16())
-    };
+    let text = if bodiless { String::new() } else { format!("status {}\n", status.as_u16()) };
     let response = with(page(status, text), "x-app", "1");
-    if status.is_redirection() {
-        with(response, "location", "/elsewhere")
-    } else {
-        response
-    }
+    if status.is_redirection() { with(response, "location", "/elsewhere") } else { response }
 }
 
 fn page(status: StatusCode, text: impl Into<bytes::Bytes>) -> Response<AnswerBody> {
@@ -205,11 +170,7 @@ fn page(status: StatusCode, text: impl Into<bytes::Bytes>) -> Response<AnswerBod
 }
 
 fn as_json(value: &serde_json::Value) -> Response<AnswerBody> {
-    with(
-        Response::new(whole(format!("{value}\n"))),
-        "content-type",
-        "application/json",
-    )
+    with(Response::new(whole(format!("{value}\n"))), "content-type", "application/json")
 }
 
 fn with(
@@ -218,17 +179,14 @@ fn with(
     value: &str,
 ) -> Response<AnswerBody> {
     let value = HeaderValue::from_str(value).expect("every value here is plain ASCII");
-    response
-        .headers_mut()
-        .insert(HeaderName::from_static(name), value);
+    response.headers_mut().insert(HeaderName::from_static(name), value);
     response
 }
 
 /// One more than the file said; the file may be missing.
 fn count_start(file: &str) -> u64 {
-    let before = std::fs::read_to_string(file)
-        .ok()
-        .and_then(|text| text.trim().parse::<u64>().ok());
+    let before =
+        std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u64>().ok());
     let starts = before.unwrap_or(0) + 1;
     if let Err(error) = std::fs::write(file, starts.to_string()) {
         println!("testapp cannot count its starts in {file}: {error}");

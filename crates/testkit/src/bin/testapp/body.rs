@@ -25,10 +25,8 @@ pub(crate) fn whole(content: impl Into<Bytes>) -> AnswerBody {
 /// `bytes` bytes in pieces of `chunk`, with a pause before each piece but the first.
 pub(crate) fn download(bytes: u64, chunk: usize, pause: Duration) -> AnswerBody {
     let chunk = chunk.max(1);
-    let pattern: Bytes = (0..chunk + PERIOD)
-        .map(|at| (at % PERIOD) as u8)
-        .collect::<Vec<_>>()
-        .into();
+    let pattern: Bytes =
+        (0..chunk + PERIOD).map(|at| (at % PERIOD) as u8).collect::<Vec<_>>().into();
     let pieces = stream::unfold(0_u64, move |sent| {
         let pattern = pattern.clone();
         async move {
@@ -51,10 +49,7 @@ pub(crate) fn events(count: u64, every: Duration) -> AnswerBody {
             return None;
         }
         pause_unless_first(sent, every).await;
-        Some((
-            format!("id: {sent}\nevent: tick\ndata: {{\"n\":{sent}}}\n\n").into(),
-            sent + 1,
-        ))
+        Some((format!("id: {sent}\nevent: tick\ndata: {{\"n\":{sent}}}\n\n").into(), sent + 1))
     });
     from_pieces(pieces)
 }
@@ -81,9 +76,7 @@ pub(crate) const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// Takes an FNV-1a digest further.
 pub(crate) fn fnv64(start: u64, data: &[u8]) -> u64 {
-    data.iter().fold(start, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    })
+    data.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 async fn pause_unless_first(sent: u64, pause: Duration) {
@@ -112,26 +105,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_download_is_as_long_as_asked_and_follows_the_pattern() {
-        let body = download(200_000, 1_000, Duration::ZERO)
-            .collect()
-            .await
-            .unwrap()
-            .to_bytes();
+        let body = download(200_000, 1_000, Duration::ZERO).collect().await.unwrap().to_bytes();
         assert_eq!(body.len(), 200_000);
-        assert!(
-            body.iter()
-                .enumerate()
-                .all(|(at, byte)| *byte == (at % PERIOD) as u8)
-        );
+        assert!(body.iter().enumerate().all(|(at, byte)| *byte == (at % PERIOD) as u8));
     }
 
     #[tokio::test]
     async fn events_are_numbered() {
-        let body = events(2, Duration::ZERO)
-            .collect()
-            .await
-            .unwrap()
-            .to_bytes();
+        let body = events(2, Duration::ZERO).collect().await.unwrap().to_bytes();
         let ticks =
             "id: 0\nevent: tick\ndata: {\"n\":0}\n\nid: 1\nevent: tick\ndata: {\"n\":1}\n\n";
         assert_eq!(body, ticks);

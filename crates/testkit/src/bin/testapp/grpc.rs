@@ -38,10 +38,9 @@ pub(crate) fn answer(request: Request<Incoming>, health: GrpcHealth) -> Response
 
 fn respond(body: AnswerBody) -> Response<AnswerBody> {
     let mut response = Response::new(body);
-    response.headers_mut().insert(
-        "content-type",
-        http::HeaderValue::from_static("application/grpc"),
-    );
+    response
+        .headers_mut()
+        .insert("content-type", http::HeaderValue::from_static("application/grpc"));
     response
 }
 
@@ -56,10 +55,7 @@ fn one_message(message: &[u8]) -> AnswerBody {
     let mut framed = vec![0];
     framed.extend((message.len() as u32).to_be_bytes());
     framed.extend(message);
-    let frames = [
-        Frame::data(Bytes::from(framed)),
-        Frame::trailers(outcome(OK)),
-    ];
+    let frames = [Frame::data(Bytes::from(framed)), Frame::trailers(outcome(OK))];
     StreamBody::new(stream::iter(frames.map(Ok::<_, Infallible>)))
         .map_err(|error| match error {})
         .boxed_unsync()
@@ -110,10 +106,7 @@ mod tests {
         let mut buffer = BytesMut::from(&[0, 0, 0, 0, 2, b'h'][..]);
         assert_eq!(take_message(&mut buffer), None);
         buffer.extend_from_slice(b"i\0\0");
-        assert_eq!(
-            take_message(&mut buffer).unwrap(),
-            &[0, 0, 0, 0, 2, b'h', b'i'][..]
-        );
+        assert_eq!(take_message(&mut buffer).unwrap(), &[0, 0, 0, 0, 2, b'h', b'i'][..]);
         assert_eq!(buffer.len(), 2);
     }
 }

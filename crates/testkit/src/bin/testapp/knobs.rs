@@ -88,13 +88,8 @@ mod tests {
     #[test]
     fn knobs_are_read_by_name() {
         let given = [("PORT", "81"), ("CRASH_CODE", "3"), ("IGNORE_TERM", "1")];
-        let given = given
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
+        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let knobs = Knobs::from_map(&given);
-        assert_eq!(
-            (knobs.port, knobs.crash_code, knobs.ignore_term),
-            (81, Some(3), true)
-        );
+        assert_eq!((knobs.port, knobs.crash_code, knobs.ignore_term), (81, Some(3), true));
     }
 }

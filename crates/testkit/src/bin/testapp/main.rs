@@ -46,9 +46,7 @@ const PREFACE_START: &[u8] = b"PRI";
 
 fn main() -> ExitCode {
     let knobs = Knobs::read();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime.and_then(|runtime| runtime.block_on(run(knobs))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -130,10 +128,7 @@ async fn converse(app: Arc<App>, stream: TcpStream, peer: SocketAddr) {
             .serve_connection(io, service)
             .await
     } else {
-        http1::Builder::new()
-            .serve_connection(io, service)
-            .with_upgrades()
-            .await
+        http1::Builder::new().serve_connection(io, service).with_upgrades().await
     };
 }
 
