@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{Uri, Version};
 
 use super::client::Client;
+use super::present::Present;
 use crate::settings::ProxySettings;
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -42,17 +43,18 @@ pub(crate) struct Nature {
 /// Makes a client's head into the one that an upstream is sent: hop-by-hop headers are gone, the
 /// forwarded ones are right. The target stays as it is; see [`aim_http1`] and [`aim_http2`].
 pub(crate) fn prepare(parts: &mut Parts, client: &Client, settings: &ProxySettings) -> Nature {
+    let present = Present::of(&parts.headers);
     let nature = Nature {
         upgrade: parts.version == Version::HTTP_11
-            && parts.headers.contains_key(UPGRADE)
+            && present.has(Present::UPGRADE)
             && names_token(&parts.headers, CONNECTION, "upgrade"),
-        expects: parts.headers.remove(EXPECT).is_some(),
-        grpc: is_grpc(&parts.headers),
+        expects: present.has(Present::EXPECT) && parts.headers.remove(EXPECT).is_some(),
+        grpc: present.has(Present::CONTENT_TYPE) && is_grpc(&parts.headers),
         client: client_address(&parts.headers, client, settings),
     };
     let upgrade = if nature.upgrade { parts.headers.remove(UPGRADE) } else { None };
-    let trailers = names_token(&parts.headers, TE, "trailers");
-    remove_hop_by_hop(&mut parts.headers);
+    let trailers = present.has(Present::TE) && names_token(&parts.headers, TE, "trailers");
+    remove_hop_by_hop(&mut parts.headers, present);
     if trailers {
         parts.headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -60,8 +62,10 @@ pub(crate) fn prepare(parts: &mut Parts, client: &Client, settings: &ProxySettin
         parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         parts.headers.insert(UPGRADE, protocol);
     }
-    name_host(parts);
-    forward_addresses(&mut parts.headers, client);
+    if !present.has(Present::HOST) {
+        name_host(parts);
+    }
+    forward_addresses(&mut parts.headers, client, present);
     nature
 }
 
@@ -98,7 +102,7 @@ pub(crate) fn aim_http2(parts: &mut Parts) {
 
 /// Makes an upstream's head into the one that the client is sent.
 pub(crate) fn prepare_answer(headers: &mut HeaderMap) {
-    remove_hop_by_hop(headers);
+    remove_hop_by_hop(headers, Present::of(headers));
 }
 
 /// Whether a request is gRPC, which is told of failures in its own way.
@@ -109,15 +113,21 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
+fn remove_hop_by_hop(headers: &mut HeaderMap, present: Present) {
+    if present.has(Present::CONNECTION) {
         remove_named(headers);
     }
-    headers.remove(TE);
-    headers.remove(TRANSFER_ENCODING);
-    headers.remove(UPGRADE);
-    headers.remove(&KEEP_ALIVE);
-    headers.remove(&PROXY_CONNECTION);
+    for (bit, name) in [
+        (Present::TE, &TE),
+        (Present::TRANSFER_ENCODING, &TRANSFER_ENCODING),
+        (Present::UPGRADE, &UPGRADE),
+        (Present::OLD_HOP_BY_HOP, &KEEP_ALIVE),
+        (Present::OLD_HOP_BY_HOP, &PROXY_CONNECTION),
+    ] {
+        if present.has(bit) {
+            headers.remove(name);
+        }
+    }
 }
 
 /// Removes `Connection` and the headers that it names.
@@ -150,16 +160,13 @@ fn names_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
 
 /// Upstreams of every version are told the name that the client asked for.
 fn name_host(parts: &mut Parts) {
-    if parts.headers.contains_key(HOST) {
-        return;
-    }
     let authority = parts.uri.authority().map_or("", http::uri::Authority::as_str);
     if let Ok(value) = HeaderValue::from_str(authority) {
         parts.headers.insert(HOST, value);
     }
 }
 
-fn forward_addresses(headers: &mut HeaderMap, client: &Client) {
+fn forward_addresses(headers: &mut HeaderMap, client: &Client, present: Present) {
     if client.trusted {
         append_forwarded(headers, client);
         headers.entry(&X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static("http"));
@@ -167,8 +174,10 @@ fn forward_addresses(headers: &mut HeaderMap, client: &Client) {
             return;
         }
     } else {
-        for name in &FROM_TRUSTED_ONLY {
-            headers.remove(name);
+        if present.has(Present::FROM_TRUSTED_ONLY) {
+            for name in &FROM_TRUSTED_ONLY {
+                headers.remove(name);
+            }
         }
         headers.insert(&X_FORWARDED_FOR, client.peer_value.clone());
         headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static("http"));

@@ -108,7 +108,6 @@ impl<G: Gatekeeper> Visit<'_, G> {
     async fn answer(&self, mut parts: Parts, incoming: Incoming) -> End {
         let Self { shared, site, open, prefix } = *self;
         let mut on_upgrade = parts.extensions.remove::<OnUpgrade>();
-        let page = site.loading.page && is_navigation(&parts.method, &parts.headers);
         let nature = prepare(&mut parts, open.client(), &shared.settings);
         let http2 = site.scheme == Scheme::H2c || nature.grpc;
         if http2 {
@@ -123,7 +122,9 @@ impl<G: Gatekeeper> Visit<'_, G> {
         for attempt in 1.. {
             let (lease, upstream) = match shared.gatekeeper.open(&site.key, kind) {
                 Admission::Pass(lease, upstream) => (lease, upstream),
-                Admission::Wait(_) if page => {
+                Admission::Wait(_)
+                    if site.loading.page && is_navigation(request.method(), request.headers()) =>
+                {
                     count_one(&shared.counters.loading_pages);
                     let page = shared.pages.loading(site, &request.uri().path()[..prefix]);
                     return End::Answer(page.map(Kind::Whole));

@@ -9,7 +9,7 @@ mod http1;
 mod http2;
 mod socket;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -34,9 +34,9 @@ pub(crate) struct Key {
 
 /// All connections to upstreams.
 pub(crate) struct Pool {
-    idle: Box<[Mutex<HashMap<Key, Idle>>]>,
-    multiplexed: Mutex<HashMap<Key, Arc<http2::Group>>>,
-    connecting: Mutex<HashMap<Key, Arc<connect::Queue>>>,
+    idle: Box<[Mutex<BTreeMap<Key, Idle>>]>,
+    multiplexed: Mutex<BTreeMap<Key, Arc<http2::Group>>>,
+    connecting: Mutex<BTreeMap<Key, Arc<connect::Queue>>>,
     settings: Arc<ProxySettings>,
     counters: Arc<Counters>,
     /// Owns what must go on without a client: HTTP/2 connections, and uploads whose answer came
