@@ -131,6 +131,29 @@ async fn a_started_process_is_reached_on_its_own_port() {
 }
 
 #[tokio::test]
+async fn a_start_costs_little_beside_the_program_itself() {
+    let provider = provider();
+    let order = order(&["/bin/sleep", "1000"]);
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..40 {
+        let began = Instant::now();
+        let mut child = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+        bare.push(began.elapsed());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let began = Instant::now();
+        start(&provider, &order).await;
+        ours.push(began.elapsed());
+        provider.rest(&target(), &rest_order(Rest::Kill), soon()).await.unwrap();
+    }
+    ours.sort();
+    bare.sort();
+    println!("a start until exec: p50 {:?}; a bare spawn: p50 {:?}", ours[20], bare[20]);
+    assert!(ours[20] < bare[20] + Duration::from_millis(200));
+    provider.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_start_of_what_runs_changes_nothing() {
     let provider = provider();
     let order = shell("exec sleep 1000");
@@ -467,6 +490,34 @@ async fn a_dormouse_that_is_killed_leaves_nothing_however_frozen() {
     }
 }
 
+#[tokio::test]
+async fn a_dormouse_that_is_killed_while_it_starts_something_leaves_nothing() {
+    let marker = format!("marker-{}", std::process::id());
+    for round in 0..40_u64 {
+        let mut host = Command::new(GUARD)
+            .args(["host", "/bin/sh", "-c", "trap '' TERM; sleep 1000", &marker])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Somewhere between its own birth and a while after its guest's.
+        sleep(Duration::from_micros(round * 400)).await;
+        host.kill().unwrap();
+        host.wait().unwrap();
+    }
+    eventually("nothing is left behind", || carrying(&marker).is_empty()).await;
+}
+
+/// The living processes that were given an argument.
+fn carrying(argument: &str) -> Vec<u32> {
+    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        lives(*pid) && command.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
+    })
+    .collect()
+}
+
 /// The living processes of a group.
 fn members(group: u32) -> Vec<u32> {
     let pids = std::fs::read_dir("/proc").unwrap().flatten();
@@ -525,13 +576,6 @@ fn named_guard(name: &'static str) -> (Arc<ProcessProvider>, &'static str) {
 
 /// The living children of this test that were given an argument.
 fn running(argument: &str) -> Vec<u32> {
-    let pids = std::fs::read_dir("/proc").unwrap().flatten();
-    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| {
-        let ours = state(*pid).is_some_and(|(_, parent)| parent == std::process::id());
-        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        ours && lives(*pid)
-            && command.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
-    })
-    .collect()
+    let ours = |pid: &u32| state(*pid).is_some_and(|(_, parent)| parent == std::process::id());
+    carrying(argument).into_iter().filter(ours).collect()
 }

@@ -38,7 +38,7 @@ impl App {
         peer: SocketAddr,
     ) -> Result<Response<AnswerBody>, hyper::Error> {
         if is_grpc(&request) {
-            return Ok(grpc::answer(request, self.knobs.grpc_health));
+            return grpc::answer(request, self.knobs.grpc_health).await;
         }
         let query = Query::of(&request);
         let path = request.uri().path().to_owned();

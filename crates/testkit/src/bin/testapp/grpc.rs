@@ -24,15 +24,27 @@ const SERVING: [u8; 2] = [0x08, 0x01];
 const NOT_SERVING: [u8; 2] = [0x08, 0x02];
 
 /// Answers a request whose content type is gRPC's.
-pub(crate) fn answer(request: Request<Incoming>, health: GrpcHealth) -> Response<AnswerBody> {
-    match request.uri().path() {
-        "/test.Echo/Unary" | "/test.Echo/Stream" => respond(echo(request.into_body())),
-        "/grpc.health.v1.Health/Check" => match health {
-            GrpcHealth::Serving => respond(one_message(&SERVING)),
-            GrpcHealth::NotServing => respond(one_message(&NOT_SERVING)),
-            GrpcHealth::Unimplemented => refuse(),
-        },
+pub(crate) async fn answer(
+    request: Request<Incoming>,
+    health: GrpcHealth,
+) -> Result<Response<AnswerBody>, hyper::Error> {
+    let (head, body) = request.into_parts();
+    Ok(match head.uri.path() {
+        "/test.Echo/Unary" | "/test.Echo/Stream" => respond(echo(body)),
+        "/grpc.health.v1.Health/Check" => {
+            // Like any server of a unary call: the question comes before the answer.
+            body.collect().await?;
+            check(health)
+        }
         _ => refuse(),
+    })
+}
+
+fn check(health: GrpcHealth) -> Response<AnswerBody> {
+    match health {
+        GrpcHealth::Serving => respond(one_message(&SERVING)),
+        GrpcHealth::NotServing => respond(one_message(&NOT_SERVING)),
+        GrpcHealth::Unimplemented => refuse(),
     }
 }
 
