@@ -169,10 +169,11 @@ impl ProcessProvider {
                 Step::Rests(sighting) => return Ok(sighting),
                 Step::Wait(phases) => phases,
             };
+            let half_frozen = Thaw { table: &self.table, target };
             let give_up_at = deadline.min(Instant::now() + patience);
             let frozen = wait_for_change(&mut phases, give_up_at, REST).await;
+            drop(half_frozen);
             if frozen.is_err() {
-                self.table.thaw(target);
                 if give_up_at == deadline {
                     return Err(ProviderError::Timeout(REST));
                 }
@@ -257,6 +258,18 @@ impl Drop for ProcessProvider {
     fn drop(&mut self) {
         self.end.cancel();
         self.table.abandon();
+    }
+}
+
+/// Lets a group run on that was not frozen as a whole when the wait for it ended, in whichever way.
+struct Thaw<'a> {
+    table: &'a Table,
+    target: &'a Target,
+}
+
+impl Drop for Thaw<'_> {
+    fn drop(&mut self) {
+        self.table.thaw(self.target);
     }
 }
 

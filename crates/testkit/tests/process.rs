@@ -125,8 +125,8 @@ async fn a_started_process_is_reached_on_its_own_port() {
         assert!(Instant::now() < give_up_at, "nothing listens");
         sleep(Duration::from_millis(2)).await;
     }
-    let lines = provider.log_tail(&target(), 5, soon()).await.unwrap();
-    assert_eq!(lines, [format!("testapp {port} listens on {port}")]);
+    // It listens first and says so then.
+    eventually_log(&provider, &format!("testapp {port} listens on {port}")).await;
     provider.shutdown().await;
 }
 
@@ -296,6 +296,30 @@ async fn a_leader_that_waits_for_its_child_to_exec_is_frozen_all_the_same() {
         assert_eq!(sighting.condition, Condition::Paused { run });
     }
     provider.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_pause_whose_caller_went_away_leaves_nothing_half_frozen() {
+    let provider = provider();
+    let order = shell("while :; do /bin/true; done");
+    let (run, leader) = start(&provider, &order).await;
+    let (one, pause) = (target(), rest_order(Rest::Pause));
+    for round in 0..50_u64 {
+        let pausing = provider.rest(&one, &pause, soon());
+        let _ = timeout(Duration::from_micros(round * 50), pausing).await;
+        let frozen = observe(&provider).await == Condition::Paused { run };
+        eventually("the group is in one state", || {
+            state(leader).is_some_and(|(letter, _)| (letter == 'T') == frozen)
+                && (frozen || members(leader).iter().all(|pid| !is_frozen(*pid)))
+        })
+        .await;
+        start(&provider, &order).await;
+    }
+    provider.shutdown().await;
+}
+
+fn is_frozen(pid: u32) -> bool {
+    state(pid).is_some_and(|(letter, _)| letter == 'T')
 }
 
 #[tokio::test]
