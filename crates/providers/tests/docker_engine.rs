@@ -1,6 +1,8 @@
 //! What the Docker provider does to containers, on the machine's own engine and on fake ones of
 //! three kinds alike.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
 mod place;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -1,6 +1,8 @@
 //! The ways to an engine: HTTP, TLS with certificates on both sides, ssh, and what an agent in
 //! front of an engine asks for.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
 mod place;
 
 use std::net::SocketAddr;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use dormouse_providers::docker::{
     DockerConfig, DockerEndpoint, DockerProvider, Pem, Secret, SshTarget, TlsOptions,
 };
-use dormouse_providers::{Provider, ProviderError, StartOrder, Target};
+use dormouse_providers::{FeedItem, Provider, ProviderError, StartOrder, Target};
 use dormouse_testkit::engine::{FakeEngine, stock};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::server::WebPkiClientVerifier;
@@ -101,10 +103,11 @@ async fn door(socket: PathBuf, acceptor: Option<TlsAcceptor>) -> SocketAddr {
                 match acceptor {
                     None => join(stream, &socket).await,
                     // A client that is turned away is the client's to report.
-                    Some(acceptor) => match acceptor.accept(stream).await {
-                        Ok(stream) => join(stream, &socket).await,
-                        Err(_) => {}
-                    },
+                    Some(acceptor) => {
+                        if let Ok(stream) = acceptor.accept(stream).await {
+                            join(stream, &socket).await;
+                        }
+                    }
                 }
             });
         }
@@ -130,21 +133,16 @@ async fn works(engine: &FakeEngine, endpoint: DockerEndpoint) {
     assert!(is_running(started.condition));
     assert!(!started.candidates(80).is_empty());
     engine.by_hand().kill(name, "KILL").await.unwrap();
-    let seen = async {
-        loop {
-            match feed.recv().await.expect("a feed never ends") {
-                dormouse_providers::FeedItem::Changed(found)
-                | dormouse_providers::FeedItem::Listed(found)
-                    if is_stopped(found.sighting.condition) =>
-                {
-                    break;
-                }
-                _ => {}
-            }
-        }
-    };
+    let seen = async { while !tells_of_a_stop(feed.recv().await.expect("a feed never ends")) {} };
     tokio::time::timeout(place::PATIENCE, seen).await.unwrap();
     provider.shutdown().await;
+}
+
+fn tells_of_a_stop(item: FeedItem) -> bool {
+    match item {
+        FeedItem::Changed(found) | FeedItem::Listed(found) => is_stopped(found.sighting.condition),
+        FeedItem::Resync | FeedItem::ResyncDone | FeedItem::Lost { .. } => false,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

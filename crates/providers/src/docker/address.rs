@@ -29,19 +29,13 @@ pub(super) fn addresses(
 /// The lowest TCP port that the container declares or publishes.
 pub(super) fn default_port(container: &ContainerJson) -> Option<u16> {
     let declared = container.config.exposed_ports.keys();
-    declared
-        .chain(container.network_settings.ports.keys())
-        .filter_map(|port| tcp_port(port))
-        .min()
+    declared.chain(container.network_settings.ports.keys()).filter_map(|port| tcp_port(port)).min()
 }
 
 /// Host networking: the container shares the ports of the engine's machine.
 fn host_address(vantage: &Vantage) -> Option<Address> {
     let ip = vantage.unspecified()?;
-    Some(Address::Own {
-        ip,
-        via: Via::Direct,
-    })
+    Some(Address::Own { ip, via: Via::Direct })
 }
 
 fn own_addresses(
@@ -60,15 +54,9 @@ fn own_addresses(
         .collect();
     ranked.sort_by_key(|(rank, _)| *rank);
     let mut own = Vec::new();
-    for ip in ranked
-        .iter()
-        .flat_map(|(_, network)| [&network.ip_v4, &network.ip_v6])
-    {
+    for ip in ranked.iter().flat_map(|(_, network)| [&network.ip_v4, &network.ip_v6]) {
         let Some(ip) = usable(ip) else { continue };
-        let address = Address::Own {
-            ip,
-            via: Via::Direct,
-        };
+        let address = Address::Own { ip, via: Via::Direct };
         if !own.contains(&address) {
             own.push(address);
         }
@@ -95,10 +83,7 @@ fn published(networks: &NetworkSettingsJson, vantage: &Vantage) -> Vec<Address> 
 
 fn published_at(binding: &BindingJson, vantage: &Vantage) -> Option<SocketAddr> {
     let port = binding.host_port.parse().ok().filter(|port| *port != 0)?;
-    let bound = binding
-        .host_ip
-        .parse()
-        .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let bound = binding.host_ip.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let ip = if bound.is_unspecified() {
         vantage.unspecified()?
     } else if bound.is_loopback() {
@@ -111,10 +96,7 @@ fn published_at(binding: &BindingJson, vantage: &Vantage) -> Option<SocketAddr> 
 
 /// `name`, or `name` as Compose writes it, behind the project's.
 fn is_network(name: &str, wanted: &str) -> bool {
-    name == wanted
-        || name
-            .strip_suffix(wanted)
-            .is_some_and(|project| project.ends_with('_'))
+    name == wanted || name.strip_suffix(wanted).is_some_and(|project| project.ends_with('_'))
 }
 
 /// `80/tcp`, or `80` alone, which is TCP too.
@@ -184,14 +166,7 @@ mod tests {
             let container = container(TWO_NETWORKS);
             let first = addresses(&container, &HOST, Some(name)).remove(0);
             let ip = "10.2.0.2".parse().unwrap();
-            assert_eq!(
-                first,
-                Address::Own {
-                    ip,
-                    via: Via::Direct
-                },
-                "{name}"
-            );
+            assert_eq!(first, Address::Own { ip, via: Via::Direct }, "{name}");
         }
     }
 
@@ -213,9 +188,7 @@ mod tests {
 
     #[test]
     fn from_another_machine_published_ports_come_first() {
-        let vantage = Vantage::Remote {
-            ip: Some("192.0.2.7".parse().unwrap()),
-        };
+        let vantage = Vantage::Remote { ip: Some("192.0.2.7".parse().unwrap()) };
         let expected = [
             "80@192.0.2.7:8080",
             "82@192.168.1.5:8082",
@@ -230,9 +203,7 @@ mod tests {
     fn host_networking_is_the_engines_machine() {
         let json = r#"{"HostConfig": {"NetworkMode": "host"}}"#;
         check(json, &HOST, None, &["127.0.0.1 Direct"]);
-        let remote = Vantage::Remote {
-            ip: Some("192.0.2.7".parse().unwrap()),
-        };
+        let remote = Vantage::Remote { ip: Some("192.0.2.7".parse().unwrap()) };
         check(json, &remote, None, &["192.0.2.7 Direct"]);
         check(json, &Vantage::Remote { ip: None }, None, &[]);
     }

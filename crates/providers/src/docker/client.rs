@@ -1,6 +1,7 @@
 //! A thin HTTP client for one engine: versioned calls over pooled connections, each bounded in time
 //! and in bytes.
 
+mod call;
 mod connection;
 mod error;
 mod pool;
@@ -15,12 +16,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use dormouse_core::limits;
 use http::header::{HOST, HeaderValue, USER_AGENT};
-use http::{HeaderName, Method, Request, StatusCode};
+use http::{HeaderName, Request, StatusCode};
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+pub(super) use self::call::{Call, Lane};
 pub(super) use self::connection::BodyStream;
 use self::connection::Connection;
 pub(super) use self::error::{CallError, chain};
@@ -57,27 +59,6 @@ pub(super) struct Negotiated {
     pub(super) engine_time: Option<u64>,
 }
 
-/// One question.
-pub(super) struct Call {
-    /// For errors: `inspect`, `start`.
-    pub(super) name: &'static str,
-    pub(super) method: Method,
-    /// Path and query behind the version.
-    pub(super) path: String,
-    pub(super) bytes_max: usize,
-    /// Waits for a container to end, so it must not keep shorter calls from their turn.
-    pub(super) lane: Lane,
-}
-
-/// Which calls a call waits its turn with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
-    /// Those that are answered at once.
-    Quick,
-    /// Those that wait for a container to end.
-    Stop,
-}
-
 #[derive(Default)]
 struct Counters {
     connections: AtomicU64,
@@ -98,35 +79,6 @@ struct Answer {
     status: StatusCode,
     time: Option<u64>,
     body: Bytes,
-}
-
-impl Call {
-    pub(super) fn get(name: &'static str, path: String) -> Self {
-        let bytes_max = limits::ENGINE_ANSWER_BYTES_MAX;
-        Self {
-            name,
-            method: Method::GET,
-            path,
-            bytes_max,
-            lane: Lane::Quick,
-        }
-    }
-
-    pub(super) fn post(name: &'static str, path: String) -> Self {
-        let bytes_max = limits::ENGINE_ANSWER_BYTES_MAX;
-        Self {
-            name,
-            method: Method::POST,
-            path,
-            bytes_max,
-            lane: Lane::Quick,
-        }
-    }
-
-    /// Only what changes nothing may be sent twice.
-    fn is_repeatable(&self) -> bool {
-        self.method == Method::GET
-    }
 }
 
 impl Client {
@@ -153,10 +105,8 @@ impl Client {
         deadline: Instant,
     ) -> Result<T, CallError> {
         let answer = self.ask(call, deadline).await?;
-        serde_json::from_slice(&answer.body).map_err(|cause| CallError::Nonsense {
-            call: call.name,
-            cause,
-        })
+        serde_json::from_slice(&answer.body)
+            .map_err(|cause| CallError::Nonsense { call: call.name, cause })
     }
 
     /// Asks the engine to do something. A status of 304 is no error: it was so already.
@@ -196,19 +146,11 @@ impl Client {
             return Ok(known);
         }
         let call = Call::get("version", "/version".to_owned());
-        let answer = self
-            .timed(&call, deadline, self.exchange_twice(&call, None))
-            .await?;
-        let json: VersionJson =
-            serde_json::from_slice(&answer.body).map_err(|cause| CallError::Nonsense {
-                call: call.name,
-                cause,
-            })?;
+        let answer = self.timed(&call, deadline, self.exchange_twice(&call, None)).await?;
+        let json: VersionJson = serde_json::from_slice(&answer.body)
+            .map_err(|cause| CallError::Nonsense { call: call.name, cause })?;
         let version = ApiVersion::negotiate(&json.oldest, &json.newest)?;
-        let negotiated = Negotiated {
-            version,
-            engine_time: answer.time,
-        };
+        let negotiated = Negotiated { version, engine_time: answer.time };
         tracing::debug!(endpoint = %self.transport, %version, "Negotiated the engine's version");
         *self.version_slot() = Some(negotiated.clone());
         Ok(negotiated)
@@ -234,10 +176,7 @@ impl Client {
                 Lane::Quick => &self.calls,
                 Lane::Stop => &self.stops,
             };
-            let _turn = lane
-                .acquire()
-                .await
-                .expect("the semaphores are never closed");
+            let _turn = lane.acquire().await.expect("the semaphores are never closed");
             let version = self.negotiated(deadline).await?.version;
             match self.exchange_twice(call, Some(version)).await {
                 // Another engine has taken the place of the one that was asked; nothing was done.
@@ -301,30 +240,17 @@ impl Client {
         version: Option<ApiVersion>,
     ) -> Result<Answer, CallError> {
         self.counters.calls.fetch_add(1, Ordering::Relaxed);
-        let response = connection
-            .send(call.name, self.request(call, version))
-            .await?;
+        let response = connection.send(call.name, self.request(call, version)).await?;
         let (head, body) = response.into_parts();
         let refused = is_refusal(head.status);
-        let bytes_max = if refused {
-            REFUSAL_BYTES_MAX
-        } else {
-            call.bytes_max
-        };
+        let bytes_max = if refused { REFUSAL_BYTES_MAX } else { call.bytes_max };
         let body = connection.read(call.name, body, bytes_max).await?;
         self.pool.put(connection);
         if refused {
             return Err(refusal(head.status, &body));
         }
-        let time = head
-            .headers
-            .get(http::header::DATE)
-            .and_then(version::http_date);
-        Ok(Answer {
-            status: head.status,
-            time,
-            body,
-        })
+        let time = head.headers.get(http::header::DATE).and_then(version::http_date);
+        Ok(Answer { status: head.status, time, body })
     }
 
     async fn connect(&self) -> Result<Connection, CallError> {
@@ -332,10 +258,7 @@ impl Client {
             .transport
             .connect()
             .await
-            .map_err(|cause| CallError::Connect {
-                endpoint: self.transport.to_string(),
-                cause,
-            })?;
+            .map_err(|cause| CallError::Connect { endpoint: self.transport.to_string(), cause })?;
         self.counters.connections.fetch_add(1, Ordering::Relaxed);
         Connection::open(io).await
     }
@@ -347,9 +270,7 @@ impl Client {
         };
         let mut request = Request::new(Full::default());
         *request.method_mut() = call.method.clone();
-        *request.uri_mut() = path
-            .parse()
-            .expect("paths are made of encoded names and numbers");
+        *request.uri_mut() = path.parse().expect("paths are made of encoded names and numbers");
         let headers = request.headers_mut();
         headers.insert(HOST, self.host.clone());
         headers.insert(USER_AGENT, HeaderValue::from_static("dormouse"));
@@ -369,14 +290,8 @@ fn is_refusal(status: StatusCode) -> bool {
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> CallError {
-    let said = serde_json::from_slice::<RefusalJson>(body)
-        .unwrap_or_default()
-        .message;
-    let message = if said.is_empty() {
-        format!("it answered {status}")
-    } else {
-        said
-    };
+    let said = serde_json::from_slice::<RefusalJson>(body).unwrap_or_default().message;
+    let message = if said.is_empty() { format!("it answered {status}") } else { said };
     CallError::Refused { status, message }
 }
 
@@ -388,8 +303,7 @@ fn host_header(endpoint: &DockerEndpoint) -> Result<HeaderValue, ProviderError> 
             format!("{}:{port}", bracketed(host))
         }
     };
-    host.parse()
-        .map_err(|_| ProviderError::Misconfigured(format!("{host:?} is no host")))
+    host.parse().map_err(|_| ProviderError::Misconfigured(format!("{host:?} is no host")))
 }
 
 fn token_header(token: &Secret) -> Result<HeaderValue, ProviderError> {

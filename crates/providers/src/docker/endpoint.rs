@@ -103,25 +103,15 @@ impl DockerEndpoint {
             "unix" => Err(misfit(text, "the path of a socket starts with a slash")),
             "http" | "tcp" => {
                 let (host, port) = authority(text, rest)?;
-                Ok(Self::Http {
-                    host,
-                    port: port.unwrap_or(HTTP_PORT),
-                })
+                Ok(Self::Http { host, port: port.unwrap_or(HTTP_PORT) })
             }
             "https" => {
                 let (host, port) = authority(text, rest)?;
                 let tls = TlsOptions::default();
-                Ok(Self::Https {
-                    host,
-                    port: port.unwrap_or(HTTPS_PORT),
-                    tls,
-                })
+                Ok(Self::Https { host, port: port.unwrap_or(HTTPS_PORT), tls })
             }
             "ssh" => ssh_target(text, rest).map(Self::Ssh),
-            _ => Err(misfit(
-                text,
-                "the scheme is none of unix, http, tcp, https, ssh",
-            )),
+            _ => Err(misfit(text, "the scheme is none of unix, http, tcp, https, ssh")),
         }
     }
 
@@ -134,9 +124,9 @@ impl DockerEndpoint {
             Self::Http { host, port } | Self::Https { host, port, .. } => {
                 Ok(Self::Https { host, port, tls })
             }
-            Self::Unix(_) | Self::Ssh(_) => Err(ProviderError::Misconfigured(format!(
-                "{self} cannot speak TLS"
-            ))),
+            Self::Unix(_) | Self::Ssh(_) => {
+                Err(ProviderError::Misconfigured(format!("{self} cannot speak TLS")))
+            }
         }
     }
 }
@@ -144,9 +134,7 @@ impl DockerEndpoint {
 impl SshTarget {
     /// The host alone, without user.
     pub(crate) fn host(&self) -> &str {
-        self.destination
-            .rsplit_once('@')
-            .map_or(&self.destination, |(_, host)| host)
+        self.destination.rsplit_once('@').map_or(&self.destination, |(_, host)| host)
     }
 }
 
@@ -163,11 +151,7 @@ impl fmt::Display for DockerEndpoint {
 
 /// `host` as it stands in a URL or a Host header.
 pub(crate) fn bracketed(host: &str) -> String {
-    if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    }
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
 fn ssh_target(text: &str, rest: &str) -> Result<SshTarget, ProviderError> {
@@ -182,42 +166,27 @@ fn ssh_target(text: &str, rest: &str) -> Result<SshTarget, ProviderError> {
     };
     // ssh would take it for an option, and an option can run a command.
     if destination.starts_with('-') {
-        return Err(misfit(
-            text,
-            "a destination of ssh does not start with a dash",
-        ));
+        return Err(misfit(text, "a destination of ssh does not start with a dash"));
     }
-    Ok(SshTarget {
-        destination,
-        port,
-        program: "ssh".into(),
-    })
+    Ok(SshTarget { destination, port, program: "ssh".into() })
 }
 
 /// `HOST`, `HOST:PORT`, `[V6]` or `[V6]:PORT`, with nothing but a slash behind it.
 fn authority(text: &str, rest: &str) -> Result<(String, Option<u16>), ProviderError> {
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = if let Some(inside) = rest.strip_prefix('[') {
-        let (host, behind) = inside
-            .split_once(']')
-            .ok_or_else(|| misfit(text, "a bracket is left open"))?;
+        let (host, behind) =
+            inside.split_once(']').ok_or_else(|| misfit(text, "a bracket is left open"))?;
         (host, behind.strip_prefix(':'))
     } else {
-        rest.split_once(':')
-            .map_or((rest, None), |(host, port)| (host, Some(port)))
+        rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)))
     };
     let odd = |c: char| c.is_whitespace() || c.is_control() || "/?#@".contains(c);
     if host.is_empty() || host.contains(odd) {
-        return Err(misfit(
-            text,
-            "a host, and nothing but a port behind it, is needed",
-        ));
+        return Err(misfit(text, "a host, and nothing but a port behind it, is needed"));
     }
     let port = port.map(str::parse).transpose();
-    Ok((
-        host.to_owned(),
-        port.map_err(|_| misfit(text, "the port is not a number up to 65535"))?,
-    ))
+    Ok((host.to_owned(), port.map_err(|_| misfit(text, "the port is not a number up to 65535"))?))
 }
 
 fn misfit(text: &str, why: &str) -> ProviderError {
@@ -271,16 +240,9 @@ mod tests {
     #[test]
     fn tls_fits_only_what_speaks_http_over_a_network() {
         let tls = TlsOptions::default;
-        let https = DockerEndpoint::parse("tcp://h:1")
-            .unwrap()
-            .with_tls(tls())
-            .map(|e| e.to_string());
+        let https =
+            DockerEndpoint::parse("tcp://h:1").unwrap().with_tls(tls()).map(|e| e.to_string());
         assert_eq!(https.as_deref(), Ok("https://h:1"));
-        assert!(
-            DockerEndpoint::parse("/x")
-                .unwrap()
-                .with_tls(tls())
-                .is_err()
-        );
+        assert!(DockerEndpoint::parse("/x").unwrap().with_tls(tls()).is_err());
     }
 }

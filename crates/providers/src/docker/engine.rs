@@ -46,6 +46,13 @@ pub(super) struct Look {
     pub(super) sighting: Sighting,
 }
 
+impl Look {
+    /// Where to ask something of exactly this container.
+    pub(super) fn path(&self, what: &str) -> String {
+        format!("/containers/{}/{what}", encoded(&self.container.id))
+    }
+}
+
 impl Engine {
     pub(super) fn new(client: Client, endpoint: DockerEndpoint, network: Option<String>) -> Self {
         Self {
@@ -73,7 +80,7 @@ impl Engine {
             return Ok(None);
         }
         let as_of = Instant::now();
-        let container = match self.inspect_id(target.as_str(), deadline).await {
+        let container = match self.inspect(target.as_str(), deadline).await {
             Ok(container) => container,
             Err(error) if error.status() == Some(http::StatusCode::NOT_FOUND) => return Ok(None),
             Err(error) => return Err(error),
@@ -83,10 +90,7 @@ impl Engine {
             return Ok(None);
         }
         let sighting = self.sighting(&container, as_of, deadline).await?;
-        Ok((sighting.condition != Condition::Absent).then_some(Look {
-            container,
-            sighting,
-        }))
+        Ok((sighting.condition != Condition::Absent).then_some(Look { container, sighting }))
     }
 
     /// The same as the feed shows it; absence is a sighting too.
@@ -100,26 +104,19 @@ impl Engine {
         Ok(match self.look(&target, deadline).await? {
             Some(look) => {
                 let labels = sighting::labels(&look.container.config.labels);
-                Found {
-                    target,
-                    labels,
-                    sighting: look.sighting,
-                }
+                Found { target, labels, sighting: look.sighting }
             }
-            None => Found {
-                target,
-                labels: BTreeMap::new(),
-                sighting: Sighting::absent(as_of),
-            },
+            None => Found { target, labels: BTreeMap::new(), sighting: Sighting::absent(as_of) },
         })
     }
 
-    pub(super) async fn inspect_id(
+    /// What the engine says of whatever it takes this for: a name, an id, the beginning of one.
+    pub(super) async fn inspect(
         &self,
-        id: &str,
+        reference: &str,
         deadline: Instant,
     ) -> Result<ContainerJson, CallError> {
-        let call = Call::get("inspect", format!("/containers/{id}/json"));
+        let call = Call::get("inspect", format!("/containers/{}/json", encoded(reference)));
         self.client.fetch(&call, deadline).await
     }
 
@@ -234,23 +231,13 @@ impl Engine {
         let condition = sighting::condition(container);
         let default_port = address::default_port(container);
         if !matches!(condition, Condition::Running { .. }) {
-            return Ok(Sighting {
-                condition,
-                as_of,
-                addresses: Vec::new(),
-                default_port,
-            });
+            return Ok(Sighting { condition, as_of, addresses: Vec::new(), default_port });
         }
         let lender = self.lender(container, deadline).await?;
         let vantage = self.vantage(deadline).await;
         let owner = lender.as_ref().unwrap_or(container);
         let addresses = address::addresses(owner, &vantage, self.network.as_deref());
-        Ok(Sighting {
-            condition,
-            as_of,
-            addresses,
-            default_port,
-        })
+        Ok(Sighting { condition, as_of, addresses, default_port })
     }
 
     /// The container whose network this one shares, if it does.
@@ -259,14 +246,10 @@ impl Engine {
         container: &ContainerJson,
         deadline: Instant,
     ) -> Result<Option<ContainerJson>, CallError> {
-        let Some(lender) = container
-            .host_config
-            .network_mode
-            .strip_prefix("container:")
-        else {
+        let Some(lender) = container.host_config.network_mode.strip_prefix("container:") else {
             return Ok(None);
         };
-        match self.inspect_id(&encoded(lender), deadline).await {
+        match self.inspect(lender, deadline).await {
             Ok(lender) => Ok(Some(lender)),
             // It was removed: what shared its network has none.
             Err(CallError::Refused { .. }) => Ok(None),
@@ -285,32 +268,21 @@ pub(super) fn found_entry(target: Target, entry: &EntryJson, as_of: Instant) -> 
     let tcp = entry.ports.iter().filter(|port| port.0.protocol == "tcp");
     let ports = tcp.filter_map(|port| u16::try_from(port.0.private_port).ok());
     let default_port = ports.filter(|port| *port != 0).min();
-    let sighting = Sighting {
-        condition,
-        as_of,
-        addresses: Vec::new(),
-        default_port,
-    };
-    Found {
-        target,
-        labels: sighting::labels(&entry.labels),
-        sighting,
-    }
+    let sighting = Sighting { condition, as_of, addresses: Vec::new(), default_port };
+    Found { target, labels: sighting::labels(&entry.labels), sighting }
 }
 
 /// Whether an engine would let anything be called that; such a name can stand in a path.
 fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
-/// Any text as it may stand in a path or a query.
+/// Any text as it may stand in a path, where it is not all of a step, or in a query.
 pub(super) fn encoded(text: &str) -> String {
     let mut path = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"_-".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || b"_.-".contains(&byte) {
             path.push(char::from(byte));
         } else {
             path.push_str(&format!("%{byte:02X}"));
@@ -336,6 +308,6 @@ mod tests {
     #[test]
     fn a_text_cannot_leave_its_place_in_a_query() {
         assert_eq!(encoded("SIGTERM"), "SIGTERM");
-        assert_eq!(encoded("a&t=0/../ü\n"), "a%26t%3D0%2F%2E%2E%2F%C3%BC%0A");
+        assert_eq!(encoded("a&t=0/../ü\n"), "a%26t%3D0%2F..%2F%C3%BC%0A");
     }
 }

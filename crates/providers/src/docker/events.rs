@@ -65,23 +65,14 @@ pub(super) enum Line {
 
 impl EventTime {
     pub(super) fn from_secs(seconds: u64) -> Self {
-        Self(
-            i64::try_from(seconds)
-                .unwrap_or(i64::MAX)
-                .saturating_mul(1_000_000_000),
-        )
+        Self(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000_000))
     }
 }
 
 /// As `since` takes it.
 impl fmt::Display for EventTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}.{:09}",
-            self.0 / 1_000_000_000,
-            self.0 % 1_000_000_000
-        )
+        write!(f, "{}.{:09}", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
     }
 }
 
@@ -114,17 +105,8 @@ impl Event {
         }
         let target = Target::new(attributes.get("name")?.0.trim_start_matches('/'));
         attributes.retain(|key, _| !ATTRIBUTES.contains(&key.as_str()));
-        let labels = attributes
-            .into_iter()
-            .map(|(key, value)| (key, value.0))
-            .collect();
-        Some(Self {
-            at,
-            id: json.actor.id,
-            target,
-            action,
-            labels,
-        })
+        let labels = attributes.into_iter().map(|(key, value)| (key, value.0)).collect();
+        Some(Self { at, id: json.actor.id, target, action, labels })
     }
 }
 
@@ -136,16 +118,12 @@ impl Action {
             "start" => Some(Self::Started),
             "die" | "died" => {
                 let code = attribute("exitCode").or_else(|| attribute("containerExitCode"));
-                Some(Self::Died {
-                    exit_code: code.and_then(|code| code.parse().ok()),
-                })
+                Some(Self::Died { exit_code: code.and_then(|code| code.parse().ok()) })
             }
             "destroy" | "remove" => Some(Self::Destroyed),
             "rename" => {
                 let from = attribute("oldName").map(|name| name.trim_start_matches('/'));
-                Some(Self::Renamed {
-                    from: from.map(Target::new),
-                })
+                Some(Self::Renamed { from: from.map(Target::new) })
             }
             "stop" | "pause" | "unpause" | "restart" | "oom" | "update" => Some(Self::Changed),
             _ if name.starts_with("health_status") => Some(Self::Changed),
@@ -253,17 +231,10 @@ mod tests {
 
     #[test]
     fn an_event_carries_its_time_its_name_and_its_labels() {
-        let Line::Event(event) = Line::parse(DIE.as_bytes()) else {
-            panic!("it is an event")
-        };
+        let Line::Event(event) = Line::parse(DIE.as_bytes()) else { panic!("it is an event") };
         assert_eq!(event.at.to_string(), "1795201190.249234627");
         assert_eq!(event.target.as_str(), "app");
-        assert_eq!(
-            event.action,
-            Action::Died {
-                exit_code: Some(137)
-            }
-        );
+        assert_eq!(event.action, Action::Died { exit_code: Some(137) });
         assert_eq!(
             event.labels.into_iter().collect::<Vec<_>>(),
             [("dormouse.enable".to_owned(), "true".to_owned())]
@@ -276,33 +247,20 @@ mod tests {
         assert_eq!(action("health_status: healthy", ""), Some(Action::Changed));
         assert_eq!(
             action("rename", r#","oldName":"/was""#),
-            Some(Action::Renamed {
-                from: Some(Target::new("was"))
-            })
+            Some(Action::Renamed { from: Some(Target::new("was")) })
         );
         assert_eq!(
             action("died", r#","containerExitCode":3"#),
             Some(Action::Died { exit_code: Some(3) })
         );
         for aside in ["kill", "exec_create: sh", "exec_die", "top", "attach", ""] {
-            assert_eq!(
-                event(aside, ""),
-                Line::Aside(EventTime::from_secs(5)),
-                "{aside}"
-            );
+            assert_eq!(event(aside, ""), Line::Aside(EventTime::from_secs(5)), "{aside}");
         }
     }
 
     #[test]
     fn what_is_no_event_is_nonsense() {
-        for text in [
-            "",
-            "{",
-            "[]",
-            "{}",
-            r#"{"Type":"container","Action":"die"}"#,
-            "\u{0}",
-        ] {
+        for text in ["", "{", "[]", "{}", r#"{"Type":"container","Action":"die"}"#, "\u{0}"] {
             assert_eq!(Line::parse(text.as_bytes()), Line::Nonsense, "{text}");
         }
     }
@@ -338,17 +296,12 @@ mod tests {
 
     #[test]
     fn a_replayed_event_is_no_news() {
-        let Line::Event(event) = Line::parse(DIE.as_bytes()) else {
-            panic!("it is an event")
-        };
+        let Line::Event(event) = Line::parse(DIE.as_bytes()) else { panic!("it is an event") };
         let mut heard = Heard::default();
         assert!(heard.is_news(&event));
         assert!(!heard.is_news(&event));
         for nanos in 1..=i64::try_from(REPLAY_MAX).unwrap() {
-            assert!(heard.is_news(&Event {
-                at: EventTime(nanos),
-                ..event.clone()
-            }));
+            assert!(heard.is_news(&Event { at: EventTime(nanos), ..event.clone() }));
         }
         assert_eq!(heard.keys.len(), REPLAY_MAX);
         assert!(heard.is_news(&event));

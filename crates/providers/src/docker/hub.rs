@@ -58,10 +58,8 @@ impl Hub {
     /// Takes a complete listing for the truth and has everybody told.
     pub(super) fn install(&self, listing: Vec<Found>) {
         let mut state = self.state();
-        state.table = listing
-            .into_iter()
-            .map(|found| (found.target.clone(), Arc::new(found)))
-            .collect();
+        state.table =
+            listing.into_iter().map(|found| (found.target.clone(), Arc::new(found))).collect();
         state.standing = Standing::Listed;
         for subscriber in &mut state.subscribers {
             subscriber.owe_table();
@@ -80,9 +78,7 @@ impl Hub {
                 found.labels.clone_from(&known.labels);
             }
         } else {
-            state
-                .table
-                .insert(found.target.clone(), Arc::new(found.clone()));
+            state.table.insert(found.target.clone(), Arc::new(found.clone()));
         }
         let same = known.map_or(is_absent, |known| !is_absent && is_same(&known, &found));
         if same && tell == Tell::Differences {
@@ -100,9 +96,7 @@ impl Hub {
         if matches!(state.standing, Standing::Lost { .. }) {
             return false;
         }
-        state.standing = Standing::Lost {
-            reason: reason.to_owned(),
-        };
+        state.standing = Standing::Lost { reason: reason.to_owned() };
         for subscriber in &mut state.subscribers {
             subscriber.owe_loss(reason);
         }
@@ -126,21 +120,14 @@ impl Hub {
     /// A new subscription, and the work of delivering to it, which ends with its receiver.
     pub(super) fn subscribe(
         self: &Arc<Self>,
-    ) -> (
-        mpsc::Receiver<FeedItem>,
-        impl Future<Output = ()> + Send + use<>,
-    ) {
+    ) -> (mpsc::Receiver<FeedItem>, impl Future<Output = ()> + Send + use<>) {
         let (sender, receiver) = mpsc::channel(CHANNEL);
         let bell = Arc::new(Notify::new());
         let mut state = self.state();
         let key = state.next_key;
         state.next_key += 1;
-        let mut subscriber = Subscriber {
-            key,
-            queue: VecDeque::new(),
-            resync: false,
-            bell: Arc::clone(&bell),
-        };
+        let mut subscriber =
+            Subscriber { key, queue: VecDeque::new(), resync: false, bell: Arc::clone(&bell) };
         match &state.standing {
             Standing::Connecting => {}
             Standing::Listed => subscriber.owe_table(),
@@ -161,10 +148,7 @@ impl Hub {
 
     fn next_parcel(&self, key: u64) -> Option<Parcel> {
         let mut state = self.state();
-        let index = state
-            .subscribers
-            .iter()
-            .position(|subscriber| subscriber.key == key)?;
+        let index = state.subscribers.iter().position(|subscriber| subscriber.key == key)?;
         if std::mem::take(&mut state.subscribers[index].resync) {
             state.resyncs += 1;
             return Some(Parcel::Table(state.table.values().cloned().collect()));
@@ -195,9 +179,7 @@ impl Subscriber {
     fn owe_loss(&mut self, reason: &str) {
         self.queue.clear();
         self.resync = false;
-        self.queue.push_back(FeedItem::Lost {
-            reason: reason.to_owned(),
-        });
+        self.queue.push_back(FeedItem::Lost { reason: reason.to_owned() });
         self.bell.notify_one();
     }
 }
@@ -228,10 +210,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.hub
-            .state()
-            .subscribers
-            .retain(|subscriber| subscriber.key != self.key);
+        self.hub.state().subscribers.retain(|subscriber| subscriber.key != self.key);
     }
 }
 
@@ -266,14 +245,8 @@ mod tests {
 
     fn found(name: &str, exit_code: i32) -> Found {
         let mut sighting = Sighting::absent(Instant::now());
-        sighting.condition = Condition::Stopped {
-            exit_code: Some(exit_code),
-        };
-        Found {
-            target: Target::new(name),
-            labels: BTreeMap::new(),
-            sighting,
-        }
+        sighting.condition = Condition::Stopped { exit_code: Some(exit_code) };
+        Found { target: Target::new(name), labels: BTreeMap::new(), sighting }
     }
 
     fn subscribed(hub: &Arc<Hub>) -> mpsc::Receiver<FeedItem> {
@@ -283,10 +256,7 @@ mod tests {
     }
 
     async fn next(receiver: &mut mpsc::Receiver<FeedItem>) -> String {
-        let item = timeout(Duration::from_secs(5), receiver.recv())
-            .await
-            .unwrap()
-            .unwrap();
+        let item = timeout(Duration::from_secs(5), receiver.recv()).await.unwrap().unwrap();
         match item {
             FeedItem::Resync => "resync".to_owned(),
             FeedItem::Listed(found) => format!("listed {}", found.target),
@@ -307,10 +277,7 @@ mod tests {
             assert_eq!(next(&mut early).await, expected);
         }
         assert!(hub.publish(found("b", 1), Tell::Differences));
-        assert_eq!(
-            next(&mut early).await,
-            "changed b Stopped { exit_code: Some(1) }"
-        );
+        assert_eq!(next(&mut early).await, "changed b Stopped { exit_code: Some(1) }");
         let mut late = subscribed(&hub);
         for expected in ["resync", "listed a", "listed b", "done"] {
             assert_eq!(next(&mut late).await, expected);
@@ -375,10 +342,7 @@ mod tests {
         let (receiver, delivery) = hub.subscribe();
         let delivery = tokio::spawn(delivery);
         drop(receiver);
-        timeout(Duration::from_secs(5), delivery)
-            .await
-            .unwrap()
-            .unwrap();
+        timeout(Duration::from_secs(5), delivery).await.unwrap().unwrap();
         assert!(hub.state().subscribers.is_empty());
     }
 }

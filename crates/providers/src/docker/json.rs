@@ -226,18 +226,10 @@ mod tests {
         assert_eq!((json.id.as_str(), json.name.as_str()), ("abc", ""));
         assert_eq!(json.state.exit_code, 3_221_225_477);
         assert!(!json.state.running);
-        let labels: Vec<_> = json
-            .config
-            .labels
-            .values()
-            .map(|label| label.0.as_str())
-            .collect();
+        let labels: Vec<_> = json.config.labels.values().map(|label| label.0.as_str()).collect();
         assert_eq!(labels, ["1", "2", "", ""]);
         assert_eq!(json.network_settings.networks["two"].0.ip_v4, "10.0.0.2");
-        assert_eq!(
-            json.network_settings.ports["81/tcp"].0[0].0.host_port,
-            "8081"
-        );
+        assert_eq!(json.network_settings.ports["81/tcp"].0[0].0.host_port, "8081");
         assert!(json.network_settings.ports["80/tcp"].0.is_empty());
     }
 

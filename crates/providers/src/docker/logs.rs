@@ -23,22 +23,10 @@ pub(super) async fn tail(
 ) -> Result<Vec<String>, ProviderError> {
     let look = engine.look(target, deadline).await;
     let look = look.map_err(|error| error.into_provider(None, DURING))?;
-    let container = look
-        .ok_or_else(|| ProviderError::Absent(target.clone()))?
-        .container;
-    let path = format!(
-        "/containers/{}/logs?stdout=1&stderr=1&tail={lines}",
-        container.id
-    );
-    let call = Call::get(DURING, path);
-    let mut tail = Tail::new(
-        lines,
-        if container.config.tty {
-            Framing::Raw
-        } else {
-            Framing::Framed
-        },
-    );
+    let look = look.ok_or_else(|| ProviderError::Absent(target.clone()))?;
+    let call = Call::get(DURING, look.path(&format!("logs?stdout=1&stderr=1&tail={lines}")));
+    let framing = if look.container.config.tty { Framing::Raw } else { Framing::Framed };
+    let mut tail = Tail::new(lines, framing);
     let read = timeout_at(deadline, read(engine, &call, &mut tail, deadline)).await;
     match read.unwrap_or(Err(CallError::Timeout { call: DURING })) {
         Ok(()) => Ok(tail.finish()),
@@ -121,8 +109,7 @@ impl Tail {
 
     fn read_head(&mut self, piece: &mut Bytes) {
         let wanted = FRAME_HEAD_BYTES - self.head.len();
-        self.head
-            .extend_from_slice(&piece.split_to(wanted.min(piece.len())));
+        self.head.extend_from_slice(&piece.split_to(wanted.min(piece.len())));
         if self.head.len() == FRAME_HEAD_BYTES {
             self.stream = usize::from(self.head[0]).min(self.partial.len() - 1);
             self.head.advance(4);
@@ -182,11 +169,7 @@ mod tests {
         log.extend(frame(1, "o\n\u{1b}[1mthree"));
         for piece_bytes in [1, 2, 7, 8, 9, 1000] {
             let read = lines(Framing::Framed, 10, &log, piece_bytes);
-            assert_eq!(
-                read,
-                ["one", "complaint", "two", "[1mthree"],
-                "{piece_bytes}"
-            );
+            assert_eq!(read, ["one", "complaint", "two", "[1mthree"], "{piece_bytes}");
         }
     }
 

@@ -29,13 +29,7 @@ impl<'a> Pace<'a> {
         deadline: Instant,
         during: &'static str,
     ) -> Self {
-        Self {
-            target,
-            pulse: engine.pulse(),
-            delay: FIRST,
-            deadline,
-            during,
-        }
+        Self { target, pulse: engine.pulse(), delay: FIRST, deadline, during }
     }
 
     /// Waits until another look may show something else.

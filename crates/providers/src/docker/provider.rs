@@ -113,22 +113,14 @@ impl DockerProvider {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let end = self.end.clone();
-        let ended = async move {
-            end.run_until_cancelled_owned(task)
-                .await
-                .unwrap_or_default()
-        };
+        let ended = async move { end.run_until_cancelled_owned(task).await.unwrap_or_default() };
         self.tasks.spawn_on(ended, &self.runtime);
     }
 }
 
 impl Provider for DockerProvider {
     fn abilities(&self) -> Abilities {
-        Abilities {
-            pause: true,
-            labels: true,
-            health: true,
-        }
+        Abilities { pause: true, labels: true, health: true }
     }
 
     fn list(&self, deadline: Instant) -> BoxFuture<'_, Result<Vec<Found>, ProviderError>> {
@@ -145,9 +137,7 @@ impl Provider for DockerProvider {
     ) -> BoxFuture<'a, Result<Sighting, ProviderError>> {
         Box::pin(async move {
             let found = self.engine.find(target, deadline).await;
-            found
-                .map(|found| found.sighting)
-                .map_err(|error| error.into_provider(None, "observe"))
+            found.map(|found| found.sighting).map_err(|error| error.into_provider(None, "observe"))
         })
     }
 
@@ -157,11 +147,7 @@ impl Provider for DockerProvider {
         _: &'a StartOrder,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Sighting, ProviderError>> {
-        Box::pin(bounded(
-            "start",
-            deadline,
-            start::start(&self.engine, target, deadline),
-        ))
+        Box::pin(bounded("start", deadline, start::start(&self.engine, target, deadline)))
     }
 
     fn rest<'a>(
@@ -170,11 +156,7 @@ impl Provider for DockerProvider {
         order: &'a RestOrder,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Sighting, ProviderError>> {
-        Box::pin(bounded(
-            "rest",
-            deadline,
-            rest::rest(&self.engine, target, order, deadline),
-        ))
+        Box::pin(bounded("rest", deadline, rest::rest(&self.engine, target, order, deadline)))
     }
 
     fn feed(&self) -> mpsc::Receiver<FeedItem> {
@@ -218,7 +200,5 @@ async fn bounded<T>(
     deadline: Instant,
     work: impl Future<Output = Result<T, ProviderError>>,
 ) -> Result<T, ProviderError> {
-    timeout_at(deadline, work)
-        .await
-        .unwrap_or(Err(ProviderError::Timeout(during)))
+    timeout_at(deadline, work).await.unwrap_or(Err(ProviderError::Timeout(during)))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dormouse_core::policy::Rest;
-use dormouse_core::{Condition, RunId, limits};
+use dormouse_core::{Condition, RunId};
 use tokio::time::Instant;
 
 use super::client::{ApiVersion, Call, CallError, Lane};
@@ -15,6 +15,9 @@ use crate::{ProviderError, RestOrder, Sighting, Target};
 const DURING: &str = "rest";
 /// How often the engine may say no, or nothing, while the container stays as it is.
 const ATTEMPTS_MAX: u32 = 3;
+/// How long a killed container may take to be gone. One that lasts longer was never told to end:
+/// the order was lost on its way.
+const ENDING_MAX: Duration = Duration::from_secs(3);
 /// The signal of an image that names none.
 const USUAL_SIGNAL: &str = "TERM";
 
@@ -30,27 +33,12 @@ pub(super) async fn rest(
         return Ok(look.sighting);
     }
     let run = look.sighting.condition.run();
-    let ends = matches!(order.rest, Rest::Stop | Rest::Kill);
-    if let Some(run) = run.filter(|_| ends) {
-        let until = Instant::now() + order.grace + limits::REST_MARGIN;
-        engine
-            .leaving()
-            .insert(target.clone(), Leaving { run, until });
-    }
-    let task = Resting {
-        engine,
-        target,
-        order,
-        deadline,
-        run,
-    };
+    let task = Resting { engine, target, order, deadline, run };
     let outcome = task.until_it_rests(look).await;
     // Without an answer the engine may still be at it, which whoever starts it next must know.
-    let is_known = matches!(
-        outcome,
-        Ok(_) | Err(ProviderError::Absent(_) | ProviderError::Refused(_))
-    );
-    if is_known && ends {
+    let is_known =
+        matches!(outcome, Ok(_) | Err(ProviderError::Absent(_) | ProviderError::Refused(_)));
+    if is_known {
         engine.leaving().remove(target);
     }
     outcome
@@ -72,12 +60,10 @@ impl Resting<'_> {
         let mut own_signal = self.own_signal(&seen).await?;
         loop {
             let before = seen.sighting.condition;
+            self.announce(before);
             let outcome = match own_signal.take() {
                 Some(signal) => self.signalled(&seen, &signal).await?,
-                None => self
-                    .act(&seen)
-                    .await
-                    .map_err(|e| e.into_provider(None, DURING))?,
+                None => self.act(&seen).await.map_err(|e| e.into_provider(None, DURING))?,
             };
             seen = look(self.engine, self.target, self.deadline).await?;
             let now = seen.sighting.condition;
@@ -91,13 +77,7 @@ impl Resting<'_> {
                     return Err(ProviderError::Refused(message));
                 }
                 Outcome::Refused(_) if self.is_stuck_in_pause(now) => {
-                    self.give(order(
-                        self.engine,
-                        "unpause",
-                        &seen.container.id,
-                        self.deadline,
-                    ))
-                    .await?;
+                    self.give(order(self.engine, "unpause", &seen, self.deadline)).await?;
                     seen = look(self.engine, self.target, self.deadline).await?;
                 }
                 Outcome::Done | Outcome::Already | Outcome::Refused(_) | Outcome::Unknown => {
@@ -107,22 +87,30 @@ impl Resting<'_> {
         }
     }
 
+    /// Notes that this run may be ending from here on, whether or not anybody waits for it.
+    fn announce(&self, condition: Condition) {
+        let Some(run) = condition.run() else { return };
+        if self.order.rest != Rest::Pause {
+            let until = Instant::now() + self.order.grace + ENDING_MAX;
+            self.engine.leaving().insert(self.target.clone(), Leaving { run, until });
+        }
+    }
+
     /// The one order that leads from this condition to the rest.
     async fn act(&self, seen: &Look) -> Result<Outcome, CallError> {
-        let id = &seen.container.id;
         match (self.order.rest, seen.sighting.condition) {
             (Rest::Pause, Condition::Restarting { .. }) => Ok(Outcome::Already),
-            (Rest::Pause, _) => order(self.engine, "pause", id, self.deadline).await,
+            (Rest::Pause, _) => order(self.engine, "pause", seen, self.deadline).await,
             (Rest::Stop, _) => self.stop(seen, self.order.grace).await,
             // There is no process to kill between two restarts; a stop ends the waiting.
             (Rest::Kill, Condition::Restarting { .. }) => self.stop(seen, Duration::ZERO).await,
-            (Rest::Kill, _) => order(self.engine, "kill", id, self.deadline).await,
+            (Rest::Kill, _) => order(self.engine, "kill", seen, self.deadline).await,
         }
     }
 
     async fn stop(&self, seen: &Look, grace: Duration) -> Result<Outcome, CallError> {
         let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
-        let mut path = format!("/containers/{}/stop?t={seconds}", seen.container.id);
+        let mut path = seen.path(&format!("stop?t={seconds}"));
         if let Some(signal) = &self.order.signal {
             let negotiated = self.engine.client.negotiated(self.deadline).await?;
             if negotiated.version >= ApiVersion::STOP_SIGNAL {
@@ -137,11 +125,7 @@ impl Resting<'_> {
     /// The signal to send by ourselves: the one that is asked for, where it is not the container's
     /// own and the engine is too old to be told.
     async fn own_signal(&self, seen: &Look) -> Result<Option<String>, ProviderError> {
-        let Some(signal) = self
-            .order
-            .signal
-            .as_ref()
-            .filter(|_| self.order.rest == Rest::Stop)
+        let Some(signal) = self.order.signal.as_ref().filter(|_| self.order.rest == Rest::Stop)
         else {
             return Ok(None);
         };
@@ -155,13 +139,10 @@ impl Resting<'_> {
     /// Sends the signal and gives it the grace period. What has not ended then is killed, by a stop
     /// without grace: that also keeps a restart policy from bringing it back.
     async fn signalled(&self, seen: &Look, signal: &str) -> Result<Outcome, ProviderError> {
-        let id = &seen.container.id;
         if matches!(seen.sighting.condition, Condition::Paused { .. }) {
-            self.give(order(self.engine, "unpause", id, self.deadline))
-                .await?;
+            self.give(order(self.engine, "unpause", seen, self.deadline)).await?;
         }
-        let path = format!("/containers/{id}/kill?signal={}", encoded(signal));
-        let call = Call::post("kill", path);
+        let call = Call::post("kill", seen.path(&format!("kill?signal={}", encoded(signal))));
         let sent =
             self.give(async { outcome(self.engine.client.command(&call, self.deadline).await) });
         if let refused @ Outcome::Refused(_) = sent.await? {
@@ -184,9 +165,7 @@ impl Resting<'_> {
         &self,
         order: impl Future<Output = Result<Outcome, CallError>>,
     ) -> Result<Outcome, ProviderError> {
-        order
-            .await
-            .map_err(|error| error.into_provider(None, DURING))
+        order.await.map_err(|error| error.into_provider(None, DURING))
     }
 
     /// Some engines neither stop nor kill what is paused.
@@ -243,12 +222,7 @@ mod tests {
 
     #[test]
     fn signals_are_the_same_by_any_name() {
-        for (one, other) in [
-            ("SIGTERM", ""),
-            ("15", "term"),
-            ("SIGQUIT", "3"),
-            ("sigusr1", "10"),
-        ] {
+        for (one, other) in [("SIGTERM", ""), ("15", "term"), ("SIGQUIT", "3"), ("sigusr1", "10")] {
             assert_eq!(bare_signal(one), bare_signal(other));
         }
         assert_ne!(bare_signal("SIGINT"), bare_signal(""));

@@ -14,10 +14,7 @@ pub(super) fn condition(container: &ContainerJson) -> Condition {
     let run = run_id(&container.id, &state.started_at);
     let exit_code = Some(narrow(state.exit_code));
     match Standing::of(state) {
-        Standing::Running => Condition::Running {
-            run,
-            health: health(&state.health.status),
-        },
+        Standing::Running => Condition::Running { run, health: health(&state.health.status) },
         Standing::Paused => Condition::Paused { run },
         Standing::Restarting => Condition::Restarting { exit_code },
         Standing::Created => Condition::Stopped { exit_code: None },
@@ -32,10 +29,7 @@ pub(super) fn entry_condition(entry: &EntryJson) -> Condition {
     let run = run_id(&entry.id, "");
     let exit_code = bracketed_number(&entry.status);
     match Standing::named(&entry.state) {
-        Some(Standing::Running) => Condition::Running {
-            run,
-            health: entry_health(&entry.status),
-        },
+        Some(Standing::Running) => Condition::Running { run, health: entry_health(&entry.status) },
         Some(Standing::Paused) => Condition::Paused { run },
         Some(Standing::Restarting) => Condition::Restarting { exit_code },
         Some(Standing::Created) => Condition::Stopped { exit_code: None },
@@ -49,27 +43,19 @@ pub(super) fn run_id(id: &str, started_at: &str) -> RunId {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
     let bytes = id.bytes().chain([0]).chain(started_at.bytes());
-    RunId(bytes.fold(OFFSET, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
-    }))
+    RunId(bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME)))
 }
 
 /// The name without its slash. A listing also has the names that links give: those have two.
 pub(super) fn entry_name(entry: &EntryJson) -> Option<&str> {
     let bare = |name: &'_ Text| !name.0.trim_start_matches('/').contains('/');
-    let own = entry
-        .names
-        .iter()
-        .find(|name| bare(name))
-        .or(entry.names.first())?;
+    let own = entry.names.iter().find(|name| bare(name)).or(entry.names.first())?;
     let name = own.0.strip_prefix('/').unwrap_or(&own.0);
     (!name.is_empty()).then_some(name)
 }
 
 pub(super) fn labels(json: &BTreeMap<String, Text>) -> BTreeMap<String, String> {
-    json.iter()
-        .map(|(key, value)| (key.clone(), value.0.clone()))
-        .collect()
+    json.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect()
 }
 
 /// Whether any label is addressed to the house.
@@ -126,9 +112,7 @@ fn health(status: &str) -> Health {
 
 /// `Up 5 seconds (healthy)`, `Up 5 seconds (health: starting)`.
 fn entry_health(status: &str) -> Health {
-    let inside = status
-        .rsplit_once('(')
-        .map_or("", |(_, inside)| inside.trim_end_matches(')'));
+    let inside = status.rsplit_once('(').map_or("", |(_, inside)| inside.trim_end_matches(')'));
     health(inside.strip_prefix("health: ").unwrap_or(inside))
 }
 
@@ -167,10 +151,7 @@ mod tests {
         let run = run_id("c1", "T");
         let running = |health| Condition::Running { run, health };
         let cases = [
-            (
-                r#"{"Status":"running","Running":true,"StartedAt":"T"}"#,
-                running(Health::Undeclared),
-            ),
+            (r#"{"Status":"running","Running":true,"StartedAt":"T"}"#, running(Health::Undeclared)),
             (
                 r#"{"Status":"running","StartedAt":"T","Health":{"Status":"starting"}}"#,
                 running(Health::Starting),
@@ -179,49 +160,23 @@ mod tests {
                 r#"{"Status":"running","StartedAt":"T","Health":{"Status":"none"}}"#,
                 running(Health::Undeclared),
             ),
-            (
-                r#"{"Status":"stopping","StartedAt":"T"}"#,
-                running(Health::Undeclared),
-            ),
-            (
-                r#"{"Running":true,"StartedAt":"T"}"#,
-                running(Health::Undeclared),
-            ),
+            (r#"{"Status":"stopping","StartedAt":"T"}"#, running(Health::Undeclared)),
+            (r#"{"Running":true,"StartedAt":"T"}"#, running(Health::Undeclared)),
             (
                 r#"{"Status":"paused","Running":true,"Paused":true,"StartedAt":"T","Health":{"Status":"unhealthy"}}"#,
                 Condition::Paused { run },
             ),
-            (
-                r#"{"Running":true,"Paused":true,"StartedAt":"T"}"#,
-                Condition::Paused { run },
-            ),
+            (r#"{"Running":true,"Paused":true,"StartedAt":"T"}"#, Condition::Paused { run }),
             (
                 r#"{"Status":"restarting","Running":true,"Restarting":true,"ExitCode":3}"#,
                 Condition::Restarting { exit_code: Some(3) },
             ),
-            (
-                r#"{"Status":"created","ExitCode":127}"#,
-                Condition::Stopped { exit_code: None },
-            ),
-            (
-                r#"{"Status":"exited","ExitCode":137}"#,
-                Condition::Stopped {
-                    exit_code: Some(137),
-                },
-            ),
-            (
-                r#"{"Status":"stopped","ExitCode":0}"#,
-                Condition::Stopped { exit_code: Some(0) },
-            ),
-            (
-                r#"{"Status":"dead","ExitCode":1}"#,
-                Condition::Stopped { exit_code: Some(1) },
-            ),
+            (r#"{"Status":"created","ExitCode":127}"#, Condition::Stopped { exit_code: None }),
+            (r#"{"Status":"exited","ExitCode":137}"#, Condition::Stopped { exit_code: Some(137) }),
+            (r#"{"Status":"stopped","ExitCode":0}"#, Condition::Stopped { exit_code: Some(0) }),
+            (r#"{"Status":"dead","ExitCode":1}"#, Condition::Stopped { exit_code: Some(1) }),
             (r#"{"Status":"removing"}"#, Condition::Absent),
-            (
-                r#"{"Status":"levitating"}"#,
-                Condition::Stopped { exit_code: Some(0) },
-            ),
+            (r#"{"Status":"levitating"}"#, Condition::Stopped { exit_code: Some(0) }),
         ];
         for (state, expected) in cases {
             assert_eq!(inspected(state), expected, "{state}");
@@ -232,38 +187,19 @@ mod tests {
     fn a_listing_tells_health_and_exit_code_in_prose() {
         let run = run_id("c1", "");
         let cases = [
-            (
-                "running",
-                "Up 2 hours",
-                Condition::Running {
-                    run,
-                    health: Health::Undeclared,
-                },
-            ),
+            ("running", "Up 2 hours", Condition::Running { run, health: Health::Undeclared }),
             (
                 "running",
                 "Up 2 hours (healthy)",
-                Condition::Running {
-                    run,
-                    health: Health::Healthy,
-                },
+                Condition::Running { run, health: Health::Healthy },
             ),
             (
                 "running",
                 "Up 1 second (health: starting)",
-                Condition::Running {
-                    run,
-                    health: Health::Starting,
-                },
+                Condition::Running { run, health: Health::Starting },
             ),
             ("paused", "Up 2 hours (Paused)", Condition::Paused { run }),
-            (
-                "exited",
-                "Exited (137) 5 days ago",
-                Condition::Stopped {
-                    exit_code: Some(137),
-                },
-            ),
+            ("exited", "Exited (137) 5 days ago", Condition::Stopped { exit_code: Some(137) }),
             ("created", "Created", Condition::Stopped { exit_code: None }),
         ];
         for (state, status, expected) in cases {
@@ -284,10 +220,7 @@ mod tests {
     fn the_own_name_is_told_from_those_of_links() {
         let names = |names: &[&str]| {
             let names = names.iter().map(|name| Text((*name).into())).collect();
-            let entry = EntryJson {
-                names,
-                ..EntryJson::default()
-            };
+            let entry = EntryJson { names, ..EntryJson::default() };
             entry_name(&entry).map(str::to_owned)
         };
         assert_eq!(names(&["/app/db", "/db"]).as_deref(), Some("db"));

@@ -42,7 +42,7 @@ pub(super) async fn start(
             Next::Ready => return Ok(look.sighting),
             Next::Wait => pace.wait().await?,
             Next::Order(verb) => {
-                let outcome = order(engine, verb, &look.container.id, deadline).await;
+                let outcome = order(engine, verb, &look, deadline).await;
                 if attempt.note(outcome.map_err(|e| e.into_provider(None, DURING))?, &look)? {
                     pace.wait().await?;
                 }
@@ -55,10 +55,10 @@ pub(super) async fn start(
 pub(super) async fn order(
     engine: &Engine,
     verb: &'static str,
-    id: &str,
+    look: &Look,
     deadline: Instant,
 ) -> Result<Outcome, CallError> {
-    let call = Call::post(verb, format!("/containers/{id}/{verb}"));
+    let call = Call::post(verb, look.path(verb));
     outcome(engine.client.command(&call, deadline).await)
 }
 

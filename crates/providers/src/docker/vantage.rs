@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
+use tokio::time::{Instant, timeout_at};
+
 use super::client::CallError;
 use super::endpoint::DockerEndpoint;
 use super::engine::Engine;
 use super::json::ContainerJson;
-use tokio::time::Instant;
 
 /// Where dormouse stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,13 +40,13 @@ impl Vantage {
             return own;
         }
         match engine.endpoint() {
-            DockerEndpoint::Unix(path) => Self::Host {
-                own_first: !is_walled(&path.to_string_lossy()),
-            },
-            DockerEndpoint::Http { host, .. } | DockerEndpoint::Https { host, .. } => {
-                Self::of_host(host).await
+            DockerEndpoint::Unix(path) => {
+                Self::Host { own_first: !is_walled(&path.to_string_lossy()) }
             }
-            DockerEndpoint::Ssh(target) => Self::of_host(target.host()).await,
+            DockerEndpoint::Http { host, .. } | DockerEndpoint::Https { host, .. } => {
+                Self::of_host(host, deadline).await
+            }
+            DockerEndpoint::Ssh(target) => Self::of_host(target.host(), deadline).await,
         }
     }
 
@@ -83,18 +84,15 @@ impl Vantage {
         }
     }
 
-    async fn of_host(host: &str) -> Self {
-        let resolved = tokio::net::lookup_host((host, 0)).await;
-        let ips: Vec<IpAddr> = resolved.into_iter().flatten().map(|at| at.ip()).collect();
+    async fn of_host(host: &str, deadline: Instant) -> Self {
+        let resolved = timeout_at(deadline, tokio::net::lookup_host((host, 0))).await;
+        let found = resolved.into_iter().flatten().flatten();
+        let ips: Vec<IpAddr> = found.map(|at| at.ip()).collect();
         if ips.iter().any(IpAddr::is_loopback) {
-            return Self::Host {
-                own_first: cfg!(target_os = "linux"),
-            };
+            return Self::Host { own_first: cfg!(target_os = "linux") };
         }
         let v4_first = ips.iter().find(|ip| ip.is_ipv4()).or(ips.first());
-        Self::Remote {
-            ip: v4_first.copied().filter(|ip| !ip.is_unspecified()),
-        }
+        Self::Remote { ip: v4_first.copied().filter(|ip| !ip.is_unspecified()) }
     }
 }
 
@@ -105,11 +103,9 @@ fn is_walled(socket: &str) -> bool {
 
 /// The container that this process runs in, if it runs in one of that engine.
 async fn own_container(engine: &Engine, deadline: Instant) -> Option<Vantage> {
-    let mounts = tokio::fs::read_to_string("/proc/self/mountinfo")
-        .await
-        .ok()?;
+    let mounts = tokio::fs::read_to_string("/proc/self/mountinfo").await.ok()?;
     let id = own_id(&mounts)?;
-    match engine.inspect_id(&id, deadline).await {
+    match engine.inspect(&id, deadline).await {
         Ok(own) if own.host_config.network_mode != "host" => Some(from_within(&own)),
         Ok(_) | Err(CallError::Refused { .. }) => None,
         Err(error) => {
@@ -144,9 +140,7 @@ fn own_id(mountinfo: &str) -> Option<String> {
     };
     let is_id = |part: &&str| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     let roots = mountinfo.lines().filter_map(mounted);
-    roots
-        .filter_map(|root| root.split('/').find(is_id).map(str::to_owned))
-        .next()
+    roots.filter_map(|root| root.split('/').find(is_id).map(str::to_owned)).next()
 }
 
 #[cfg(test)]

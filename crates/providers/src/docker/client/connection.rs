@@ -3,7 +3,6 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
@@ -42,17 +41,8 @@ impl Connection {
             .max_buf_size(HEAD_BYTES_MAX)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|cause| CallError::Broken {
-                call: "connect",
-                cause,
-            })?;
-        Ok(Self {
-            sender,
-            driver: Driver {
-                connection,
-                ended: false,
-            },
-        })
+            .map_err(|cause| CallError::Broken { call: "connect", cause })?;
+        Ok(Self { sender, driver: Driver { connection, ended: false } })
     }
 
     /// Whether another request can be sent, as far as can be told without sending it.
@@ -65,16 +55,15 @@ impl Connection {
         call: &'static str,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, CallError> {
-        let sent = self
-            .driver
-            .drive(self.sender.try_send_request(request))
-            .await;
-        sent.map_err(|mut error| match error.take_message() {
-            Some(_) => CallError::Unsent { call },
-            None => CallError::Broken {
-                call,
-                cause: error.into_error(),
-            },
+        let sent = self.driver.drive(self.sender.try_send_request(request)).await;
+        sent.map_err(|mut error| {
+            let is_unsent = error.take_message().is_some();
+            let cause = error.into_error();
+            if is_unsent {
+                CallError::Unsent { call, cause }
+            } else {
+                CallError::Broken { call, cause }
+            }
         })
     }
 
@@ -105,20 +94,13 @@ impl Connection {
 
 impl BodyStream {
     pub(super) fn new(call: &'static str, connection: Connection, body: Incoming) -> Self {
-        Self {
-            call,
-            driver: connection.driver,
-            body,
-        }
+        Self { call, driver: connection.driver, body }
     }
 
     /// The next piece, or `None` at the end. Nothing is lost when the future is dropped.
     pub(in crate::docker) async fn next(&mut self) -> Result<Option<Bytes>, CallError> {
         while let Some(frame) = self.driver.drive(self.body.frame()).await {
-            let frame = frame.map_err(|cause| CallError::Broken {
-                call: self.call,
-                cause,
-            })?;
+            let frame = frame.map_err(|cause| CallError::Broken { call: self.call, cause })?;
             if let Ok(data) = frame.into_data() {
                 return Ok(Some(data));
             }
@@ -136,10 +118,7 @@ impl Driver {
             if !self.ended {
                 self.ended = Pin::new(&mut self.connection).poll(context).is_ready();
             }
-            match wanted.as_mut().poll(context) {
-                Poll::Ready(output) => Poll::Ready(output),
-                Poll::Pending => Poll::Pending,
-            }
+            wanted.as_mut().poll(context)
         })
         .await
     }

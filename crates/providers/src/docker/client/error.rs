@@ -19,7 +19,11 @@ pub(in crate::docker) enum CallError {
     },
     /// Nothing of the request has left this process.
     #[error("the connection was closed before {call} could be sent")]
-    Unsent { call: &'static str },
+    Unsent {
+        call: &'static str,
+        #[source]
+        cause: hyper::Error,
+    },
     #[error("the connection broke during {call}")]
     Broken {
         call: &'static str,
@@ -29,10 +33,7 @@ pub(in crate::docker) enum CallError {
     #[error("{call} was not answered in time")]
     Timeout { call: &'static str },
     #[error("the answer to {call} is longer than {bytes_max} bytes")]
-    TooLong {
-        call: &'static str,
-        bytes_max: usize,
-    },
+    TooLong { call: &'static str, bytes_max: usize },
     #[error("the answer to {call} makes no sense")]
     Nonsense {
         call: &'static str,
@@ -94,13 +95,9 @@ impl CallError {
         during: &'static str,
     ) -> ProviderError {
         match (self, target) {
-            (
-                Self::Refused {
-                    status: StatusCode::NOT_FOUND,
-                    ..
-                },
-                Some(target),
-            ) => ProviderError::Absent(target.clone()),
+            (Self::Refused { status: StatusCode::NOT_FOUND, .. }, Some(target)) => {
+                ProviderError::Absent(target.clone())
+            }
             (Self::Refused { message, .. }, _) => ProviderError::Refused(message),
             (Self::Timeout { .. }, _) => ProviderError::Timeout(during),
             (error @ Self::Version { .. }, _) => ProviderError::Misconfigured(error.to_string()),

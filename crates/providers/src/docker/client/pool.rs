@@ -35,10 +35,7 @@ impl Pool {
         let mut idle = self.slots();
         idle.retain(|kept| now.duration_since(kept.since) < limits::ENGINE_IDLE_MAX);
         if idle.len() < limits::ENGINE_IDLE_CONNECTIONS_MAX {
-            idle.push(Idle {
-                connection,
-                since: now,
-            });
+            idle.push(Idle { connection, since: now });
         }
     }
 

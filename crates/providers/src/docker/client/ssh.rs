@@ -27,28 +27,14 @@ pub(super) struct SshStream {
 pub(super) fn dial(target: &SshTarget) -> io::Result<SshStream> {
     let mut command = Command::new(&target.program);
     // Nobody is there to type a password, and a dead peer must not look like a quiet one.
-    for option in [
-        "BatchMode=yes",
-        "ConnectTimeout=10",
-        "ServerAliveInterval=5",
-    ] {
+    for option in ["BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=5"] {
         command.args(["-o", option]);
     }
     if let Some(port) = target.port {
         command.args(["-p", &port.to_string()]);
     }
-    command.args([
-        "-T",
-        "--",
-        &target.destination,
-        "docker",
-        "system",
-        "dial-stdio",
-    ]);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(["-T", "--", &target.destination, "docker", "system", "dial-stdio"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.kill_on_drop(true).spawn()?;
     let missing = || io::Error::other("the child has no standard streams");
     Ok(SshStream {
@@ -82,11 +68,7 @@ impl SshStream {
     fn ended(&self) -> io::Error {
         let said = String::from_utf8_lossy(&self.complaint);
         let said = said.trim().replace(char::is_control, " ");
-        io::Error::other(if said.is_empty() {
-            "ssh ended".to_owned()
-        } else {
-            said
-        })
+        io::Error::other(if said.is_empty() { "ssh ended".to_owned() } else { said })
     }
 }
 
@@ -118,7 +100,11 @@ impl AsyncWrite for SshStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.input).poll_write(context, bytes)
+        match ready!(Pin::new(&mut self.input).poll_write(context, bytes)) {
+            // It has ended; why is told where its answer would have been read.
+            Err(_) if !self.answered => Poll::Ready(Ok(bytes.len())),
+            written => Poll::Ready(written),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

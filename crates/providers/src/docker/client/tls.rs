@@ -24,9 +24,7 @@ pub(super) fn client_config(options: &TlsOptions) -> Result<ClientConfig, Provid
         .with_safe_default_protocol_versions()
         .map_err(|cause| misfit("the TLS versions", &cause))?;
     let builder = if options.insecure {
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(TrustsAnyone(crypto)))
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustsAnyone(crypto)))
     } else {
         builder.with_root_certificates(roots(options.ca.as_ref())?)
     };
@@ -35,12 +33,12 @@ pub(super) fn client_config(options: &TlsOptions) -> Result<ClientConfig, Provid
         (Some(cert), Some(key)) => builder
             .with_client_auth_cert(certificates("cert", cert)?, private_key(key)?)
             .map_err(|cause| misfit("cert and key", &cause)),
-        (Some(_), None) => Err(ProviderError::Misconfigured(
-            "cert is of no use without key".into(),
-        )),
-        (None, Some(_)) => Err(ProviderError::Misconfigured(
-            "key is of no use without cert".into(),
-        )),
+        (Some(_), None) => {
+            Err(ProviderError::Misconfigured("cert is of no use without key".into()))
+        }
+        (None, Some(_)) => {
+            Err(ProviderError::Misconfigured("key is of no use without cert".into()))
+        }
     }
 }
 
@@ -51,14 +49,9 @@ fn roots(ca: Option<&Pem>) -> Result<RootCertStore, ProviderError> {
         tracing::warn!(%error, "Skipped some of the system's certificates");
     }
     roots.add_parsable_certificates(native.certs);
-    let own = ca
-        .map(|ca| certificates("ca", ca))
-        .transpose()?
-        .unwrap_or_default();
+    let own = ca.map(|ca| certificates("ca", ca)).transpose()?.unwrap_or_default();
     for certificate in own {
-        roots
-            .add(certificate)
-            .map_err(|cause| misfit("ca", &cause))?;
+        roots.add(certificate).map_err(|cause| misfit("ca", &cause))?;
     }
     Ok(roots)
 }
@@ -119,12 +112,7 @@ impl ServerCertVerifier for TrustsAnyone {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            signed,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -133,12 +121,7 @@ impl ServerCertVerifier for TrustsAnyone {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            signed,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -37,16 +37,8 @@ pub(super) struct Transport {
 
 enum Way {
     Unix(PathBuf),
-    Tcp {
-        host: String,
-        port: u16,
-    },
-    Tls {
-        host: String,
-        port: u16,
-        connector: TlsConnector,
-        name: ServerName<'static>,
-    },
+    Tcp { host: String, port: u16 },
+    Tls { host: String, port: u16, connector: TlsConnector, name: ServerName<'static> },
     Ssh(SshTarget),
 }
 
@@ -54,10 +46,7 @@ impl Transport {
     pub(super) fn new(endpoint: &DockerEndpoint) -> Result<Self, ProviderError> {
         let way = match endpoint {
             DockerEndpoint::Unix(path) => Way::Unix(path.clone()),
-            DockerEndpoint::Http { host, port } => Way::Tcp {
-                host: host.clone(),
-                port: *port,
-            },
+            DockerEndpoint::Http { host, port } => Way::Tcp { host: host.clone(), port: *port },
             DockerEndpoint::Https { host, port, tls } => Way::Tls {
                 name: tls::server_name(tls.server_name.as_deref().unwrap_or(host))?,
                 connector: TlsConnector::from(Arc::new(tls::client_config(tls)?)),
@@ -66,22 +55,14 @@ impl Transport {
             },
             DockerEndpoint::Ssh(target) => Way::Ssh(target.clone()),
         };
-        Ok(Self {
-            endpoint: endpoint.clone(),
-            way,
-        })
+        Ok(Self { endpoint: endpoint.clone(), way })
     }
 
     pub(super) async fn connect(&self) -> io::Result<Stream> {
         match &self.way {
             Way::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
             Way::Tcp { host, port } => Ok(Box::new(tcp(host, *port).await?)),
-            Way::Tls {
-                host,
-                port,
-                connector,
-                name,
-            } => {
+            Way::Tls { host, port, connector, name } => {
                 let stream = tcp(host, *port).await?;
                 Ok(Box::new(connector.connect(name.clone(), stream).await?))
             }

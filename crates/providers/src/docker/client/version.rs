@@ -7,15 +7,9 @@ use http::HeaderValue;
 use super::error::CallError;
 
 /// The oldest version whose answers are understood here.
-const OLDEST: ApiVersion = ApiVersion {
-    major: 1,
-    minor: 24,
-};
+const OLDEST: ApiVersion = ApiVersion { major: 1, minor: 24 };
 /// The newest version known here.
-const NEWEST: ApiVersion = ApiVersion {
-    major: 1,
-    minor: 52,
-};
+const NEWEST: ApiVersion = ApiVersion { major: 1, minor: 52 };
 
 /// A version of the Engine API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,38 +20,25 @@ pub(in crate::docker) struct ApiVersion {
 
 impl ApiVersion {
     /// The first one in which a stop can name its signal.
-    pub(in crate::docker) const STOP_SIGNAL: Self = Self {
-        major: 1,
-        minor: 42,
-    };
+    pub(in crate::docker) const STOP_SIGNAL: Self = Self { major: 1, minor: 42 };
 
     /// The newest that both sides speak, by what the engine says of itself.
     pub(super) fn negotiate(oldest: &str, newest: &str) -> Result<Self, CallError> {
         let known = || {
             let newest = Self::parse(newest)?;
             // Engines before 1.13 do not name their oldest.
-            let oldest = if oldest.is_empty() {
-                OLDEST
-            } else {
-                Self::parse(oldest)?
-            };
+            let oldest = if oldest.is_empty() { OLDEST } else { Self::parse(oldest)? };
             let common = newest.min(NEWEST);
             (common >= oldest.max(OLDEST)).then_some(common)
         };
-        known().ok_or_else(|| CallError::Version {
-            oldest: oldest.into(),
-            newest: newest.into(),
-        })
+        known().ok_or_else(|| CallError::Version { oldest: oldest.into(), newest: newest.into() })
     }
 
     fn parse(text: &str) -> Option<Self> {
         let (major, minor) = text.split_once('.')?;
         // Some engines append a patch level.
         let minor = minor.split('.').next()?;
-        Some(Self {
-            major: major.parse().ok()?,
-            minor: minor.parse().ok()?,
-        })
+        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
     }
 }
 
@@ -73,30 +54,20 @@ pub(super) fn http_date(value: &HeaderValue) -> Option<u64> {
     let day: u64 = words.next()?.parse().ok()?;
     let name = words.next()?;
     let month = MONTHS.iter().position(|month| *month == name)?;
-    let year: u64 = words
-        .next()?
-        .parse()
-        .ok()
-        .filter(|year| (1970..10_000).contains(year))?;
-    let mut clock = words
-        .next()?
-        .split(':')
-        .map(|part| part.parse::<u64>().ok());
+    let year: u64 = words.next()?.parse().ok().filter(|year| (1970..10_000).contains(year))?;
+    let mut clock = words.next()?.split(':').map(|part| part.parse::<u64>().ok());
     let (hours, minutes, seconds) = (clock.next()??, clock.next()??, clock.next()??);
     let leap = |year: u64| {
         (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400)
     };
-    let years: u64 = (1970..year)
-        .map(|year| if leap(year) { 366 } else { 365 })
-        .sum();
+    let years: u64 = (1970..year).map(|year| if leap(year) { 366 } else { 365 }).sum();
     let months: u64 = DAYS[..month].iter().sum::<u64>() + u64::from(month > 1 && leap(year));
     let days = years + months + day.checked_sub(1)?;
     Some(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 }
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const DAYS: [u64; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 #[cfg(test)]
@@ -116,9 +87,7 @@ mod tests {
             ("x", "1.41", None),
         ];
         for (oldest, newest, expected) in cases {
-            let version = ApiVersion::negotiate(oldest, newest)
-                .ok()
-                .map(|v| v.to_string());
+            let version = ApiVersion::negotiate(oldest, newest).ok().map(|v| v.to_string());
             assert_eq!(version.as_deref(), expected, "{oldest}..{newest}");
         }
     }
@@ -134,11 +103,7 @@ mod tests {
             ("Fri, 00 Nov 2026 18:59:30 GMT", None),
         ];
         for (text, expected) in cases {
-            assert_eq!(
-                http_date(&HeaderValue::from_static(text)),
-                expected,
-                "{text}"
-            );
+            assert_eq!(http_date(&HeaderValue::from_static(text)), expected, "{text}");
         }
     }
 }
