@@ -35,7 +35,8 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Makes the target run, from whichever rest it is in, and answers with a look taken *after*
     /// the runtime confirmed: it is running and not paused in that look, or this is an error. A
-    /// status code of the runtime alone is never believed.
+    /// status code of the runtime alone is never believed. What this call itself has started and
+    /// what has ended by then is [`ProviderError::Ended`]; it is not started a second time.
     fn start<'a>(
         &'a self,
         target: &'a Target,
@@ -209,9 +210,19 @@ pub enum ProviderError {
     /// It did not answer before the deadline.
     #[error("the runtime did not answer in time to {0}")]
     Timeout(&'static str),
+    /// It was started and has already ended: the look after the start shows it stopped.
+    #[error("it ended at once{}", exit_phrase(*exit_code))]
+    Ended {
+        /// How it ended, where the runtime knows.
+        exit_code: Option<i32>,
+    },
     /// The order cannot work, whatever the state of the runtime.
     #[error("{0}")]
     Misconfigured(String),
+}
+
+fn exit_phrase(exit_code: Option<i32>) -> String {
+    exit_code.map_or_else(String::new, |code| format!(" with exit code {code}"))
 }
 
 impl Target {
