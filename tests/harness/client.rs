@@ -6,9 +6,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Body;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -20,12 +20,24 @@ use tokio::time::timeout;
 /// How long one exchange may take in all.
 const EXCHANGE_MAX: Duration = Duration::from_secs(90);
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// A whole answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// The 1xx that came before, as far as the client shows them.
+    pub(crate) before: Vec<u16>,
+}
+
+/// An answer that is read piece by piece, as it comes.
+pub(crate) struct Stream {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    body: Incoming,
+    _connection: JoinSet<()>,
 }
 
 /// A GET of `path` on the hostname `host`, with neither `Accept` nor anything else.
@@ -45,24 +57,37 @@ pub(crate) async fn fetch(address: SocketAddr, request: Request<Full<Bytes>>) ->
 /// Sends a request to `address` and reads its answer to the end, over a connection of its own.
 pub(crate) async fn exchange<B>(address: SocketAddr, request: Request<B>) -> io::Result<Answer>
 where
-    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     let exchange = async {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        let mut driver = JoinSet::new();
-        driver.spawn(async move {
-            // How it ended is seen in the answer.
-            let _ = connection.await;
-        });
-        let response = sender.send_request(request).await.map_err(io::Error::other)?;
+        let (response, _connection) = send(address, request).await?;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+        let (status, headers) = (parts.status.as_u16(), parts.headers);
+        Ok(Answer { status, headers, body, before: Vec::new() })
     };
     timeout(EXCHANGE_MAX, exchange).await?
+}
+
+/// Sends a request and waits for the head of its answer; the connection lasts as long as the set.
+async fn send<B>(
+    address: SocketAddr,
+    request: Request<B>,
+) -> io::Result<(Response<Incoming>, JoinSet<()>)>
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let mut driver = JoinSet::new();
+    driver.spawn(async move {
+        // How it ended is seen in the answer.
+        let _ = connection.await;
+    });
+    let response = sender.send_request(request).await.map_err(io::Error::other)?;
+    Ok((response, driver))
 }
 
 /// Runs the real `curl` and reads what it received: of several heads, the last one.
@@ -78,6 +103,29 @@ pub(crate) async fn curl(arguments: &[&str]) -> Answer {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "curl {arguments:?}: {}: {complaint}", output.status);
     Answer::parse(&output.stdout)
+}
+
+impl Stream {
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Panics
+    /// When there is none in time.
+    pub(crate) async fn open(address: SocketAddr, request: Request<Full<Bytes>>) -> Self {
+        let sent = timeout(EXCHANGE_MAX, send(address, request)).await.unwrap();
+        let (response, connection) = sent.unwrap();
+        let (parts, body) = response.into_parts();
+        let (status, headers) = (parts.status.as_u16(), parts.headers);
+        Self { status, headers, body, _connection: connection }
+    }
+
+    /// The next piece of the body; nothing at its end.
+    ///
+    /// # Panics
+    /// When the connection breaks.
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
+        let frame = self.body.frame().await?;
+        Some(frame.unwrap().into_data().unwrap_or_default())
+    }
 }
 
 impl Answer {
@@ -96,6 +144,14 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
+    /// Reads an answer with a `Content-Length` once all of it is there.
+    pub(crate) fn parse_whole(received: &[u8]) -> Option<Self> {
+        received.windows(4).any(|bytes| bytes == b"\r\n\r\n").then_some(())?;
+        let answer = Self::parse(received);
+        let length: usize = answer.header("content-length").parse().ok()?;
+        (answer.body.len() == length).then_some(answer)
+    }
+
     /// Reads what `curl --include` prints.
     fn parse(output: &[u8]) -> Self {
         let end = output.windows(4).position(|bytes| bytes == b"\r\n\r\n");
@@ -106,7 +162,9 @@ impl Answer {
         let status: u16 = status.unwrap_or_else(|| panic!("no status in {head}"));
         let rest = &output[end + 4..];
         if StatusCode::from_u16(status).unwrap().is_informational() {
-            return Self::parse(rest);
+            let mut answer = Self::parse(rest);
+            answer.before.insert(0, status);
+            return answer;
         }
         let headers = lines.filter_map(|line| line.split_once(':'));
         let headers = headers
@@ -115,6 +173,6 @@ impl Answer {
                 headers.append(name, value);
                 headers
             });
-        Self { status, headers, body: Bytes::copy_from_slice(rest) }
+        Self { status, headers, body: Bytes::copy_from_slice(rest), before: Vec::new() }
     }
 }

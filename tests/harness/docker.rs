@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use dormouse_testkit::engine::{Call, ContainerSpec, RawClient, RawLines};
 use dormouse_testkit::images::RealEngine;
-use dormouse_testkit::recorder::Recorder;
+use dormouse_testkit::recorder::{Hold, Recorder};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -56,8 +56,12 @@ pub(crate) struct Happening {
 impl Docker {
     /// Nothing where the machine has no engine and needs none.
     pub(crate) async fn of_machine() -> Option<Self> {
+        Some(Self::on(RealEngine::of_machine().await?).await)
+    }
+
+    /// A corner of any engine.
+    pub(crate) async fn on(engine: RealEngine) -> Self {
         static TESTS: AtomicU32 = AtomicU32::new(0);
-        let engine = RealEngine::of_machine().await?;
         let serial = TESTS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("dormouse-story-{}-{serial}-", std::process::id());
         let image = engine.ensure(testapp::image()).await.unwrap();
@@ -66,7 +70,7 @@ impl Docker {
         let mut listener = JoinSet::new();
         let events = listen(engine.client(), &prefix).await.unwrap();
         listener.spawn(keep(events, Arc::clone(&history)));
-        Some(Self { engine, recorder, prefix, image, history, _listener: listener })
+        Self { engine, recorder, prefix, image, history, _listener: listener }
     }
 
     /// Where dormouse should look for the engine: every call there is recorded.
@@ -103,19 +107,32 @@ impl Docker {
         App { short: short.to_owned(), name: spec.name, id }
     }
 
-    /// Every call that dormouse made at the engine, oldest first.
+    /// Every call that dormouse made at the engine, oldest first, since they were last forgotten.
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.recorder.calls()
+    }
+
+    /// Holds back every call of one operation that dormouse makes, for as long as the answer lives.
+    pub(crate) fn hold(&self, op: &str) -> Hold {
+        self.recorder.hold(op)
+    }
+
+    /// Counts from here on.
+    pub(crate) fn forget_calls(&self) {
+        self.recorder.forget();
     }
 
     /// How often dormouse has asked the engine for one operation on a container: `start`, `stop`,
     /// `pause`, `unpause`, `kill`.
     pub(crate) fn calls_of(&self, app: &App, op: &str) -> usize {
-        let meant = |call: &Call| {
-            let container = call.container.as_deref().unwrap_or_default();
-            call.op == op && (container == app.name || container == app.id)
-        };
-        self.calls().iter().filter(|call| meant(call)).count()
+        self.calls().iter().filter(|call| app.is_meant_by(call) && call.op == op).count()
+    }
+
+    /// When dormouse last asked for an operation on a container.
+    pub(crate) fn last_call_of(&self, app: &App, op: &str) -> Option<SystemTime> {
+        let calls = self.calls();
+        let last = calls.iter().rfind(|call| app.is_meant_by(call) && call.op == op)?;
+        Some(SystemTime::now() - last.at.elapsed())
     }
 
     /// What the engine has said of a container so far, also of earlier ones of the same name.
@@ -163,6 +180,10 @@ impl App {
     /// Its hostname.
     pub(crate) fn host(&self) -> String {
         format!("{}.test", self.short)
+    }
+
+    fn is_meant_by(&self, call: &Call) -> bool {
+        call.container.as_ref().is_some_and(|it| *it == self.name || *it == self.id)
     }
 
     /// Its section of a configuration; `keys` are further lines.

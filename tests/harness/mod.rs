@@ -2,14 +2,16 @@
 //! end.
 //!
 //! A story starts containers of the test application with [`Docker`](docker::Docker), writes a configuration,
-//! starts a [`House`](house::House) with it, and looks at three things: what its clients were answered, what the
+//! starts a [`House`](house::House) with it, and looks at three things: what its clients were
+//! answered, what the
 //! admin API says ([`Admin`](admin::Admin)), and what the engine itself saw.
 #![expect(dead_code, reason = "every story uses a part of the harness")]
-#![expect(clippy::unwrap_used, reason = "a harness that cannot go on ends its test")]
 
 pub(crate) mod admin;
+pub(crate) mod binary;
 pub(crate) mod client;
 pub(crate) mod docker;
+pub(crate) mod grpc;
 pub(crate) mod house;
 pub(crate) mod testapp;
 
