@@ -15,6 +15,7 @@ pub mod observation;
 pub mod policy;
 pub mod progress;
 pub mod routes;
+pub mod scenario;
 pub mod sim;
 pub mod time;
 

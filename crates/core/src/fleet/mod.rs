@@ -233,6 +233,13 @@ impl Fleet {
                 entry.see_run(running(*condition));
                 *as_of
             }
+            lifecycle::Event::LogRead(log) => {
+                let failed = matches!(entry.phase, Phase::Failed(_));
+                if let Some(told) = entry.last_failure.as_deref_mut().filter(|_| failed) {
+                    told.1.log.clone_from(log);
+                }
+                return;
+            }
             lifecycle::Event::Started { .. }
             | lifecycle::Event::Rested { .. }
             | lifecycle::Event::Wanted(_)
@@ -245,8 +252,7 @@ impl Fleet {
             | lifecycle::Event::GateClosed { .. }
             | lifecycle::Event::ActivityRead { .. }
             | lifecycle::Event::LeasesEnded { .. }
-            | lifecycle::Event::Probed { .. }
-            | lifecycle::Event::LogRead(_) => return,
+            | lifecycle::Event::Probed { .. } => return,
         };
         entry.fresh_after = entry.fresh_after.max(as_of);
     }

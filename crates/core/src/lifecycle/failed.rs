@@ -153,12 +153,11 @@ fn deadline_reached(
 fn settle(phase: Failed, facts: &Facts<'_>, now: Timestamp, effects: &mut Effects) -> Phase {
     let settle = match phase.remains {
         Remains::Nothing => return asleep::enter(facts, now, effects),
-        Remains::Restarting => return settling::begin(None, None, facts, now, effects),
         Remains::Unclear => {
             effects.push(Effect::Observe);
             Check::At(now + limits::OBSERVE_MAX)
         }
-        Remains::Run(_) => ready::ask(facts, now, effects),
+        Remains::Run(_) | Remains::Restarting => ready::ask(facts, now, effects),
     };
     Phase::Failed(Failed { settle, ..phase })
 }
@@ -170,21 +169,23 @@ fn judge(
     now: Timestamp,
     effects: &mut Effects,
 ) -> Phase {
-    let settle = if activity.served > 0 {
+    // Whoever wants it is heard when the retry opens.
+    let settle = if activity.served > 0 || facts.wanted() {
         settle_check(phase.retry, facts, now)
     } else if facts.environment == Reach::Unreachable {
         Check::At(now + limits::RESYNC_EVERY)
-    } else if facts.wanted() {
-        // Whoever wants it is heard when the retry opens.
-        settle_check(phase.retry, facts, now)
     } else {
-        let run = match phase.remains {
-            Remains::Run(run) => Some(run),
-            Remains::Nothing | Remains::Unclear | Remains::Restarting => None,
-        };
-        return settling::begin(run, None, facts, now, effects);
+        return rest(&phase, facts, now, effects);
     };
     Phase::Failed(Failed { settle, ..phase })
+}
+
+fn rest(phase: &Failed, facts: &Facts<'_>, now: Timestamp, effects: &mut Effects) -> Phase {
+    match phase.remains {
+        Remains::Nothing => asleep::enter(facts, now, effects),
+        Remains::Run(run) => settling::begin(Some(run), None, facts, now, effects),
+        Remains::Restarting | Remains::Unclear => settling::begin(None, None, facts, now, effects),
+    }
 }
 
 fn observed(

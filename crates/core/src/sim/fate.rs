@@ -85,6 +85,11 @@ pub(crate) struct Ending {
 }
 
 impl Travel {
+    /// It arrives once.
+    pub(crate) fn after(delay: Duration) -> Self {
+        Self { first: Some(delay), again: None }
+    }
+
     pub(super) fn arrivals(self) -> impl Iterator<Item = Duration> {
         self.first.into_iter().chain(self.again)
     }

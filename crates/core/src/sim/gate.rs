@@ -19,7 +19,7 @@ pub(crate) struct Gate {
     pub(crate) waiting: Vec<Visitor>,
     /// The keeper has been told that somebody waits.
     pub(crate) want_sent: bool,
-    pub(crate) last_use: Timestamp,
+    pub(crate) last_use: Option<Timestamp>,
     /// What the last probe found.
     pub(crate) probed: Option<RunId>,
 }
@@ -58,7 +58,7 @@ impl Gate {
             served: Vec::new(),
             waiting: Vec::new(),
             want_sent: false,
-            last_use: Timestamp::ZERO,
+            last_use: None,
             probed: None,
         }
     }
@@ -75,12 +75,12 @@ impl Gate {
         }
     }
 
-    pub(super) fn activity(&self) -> Activity {
+    pub(crate) fn activity(&self) -> Activity {
         let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         Activity {
             served: count(self.served.len()),
             waiting: count(self.waiting.len()),
-            last_use: self.last_use,
+            last_use: self.last_use.unwrap_or_default(),
         }
     }
 }

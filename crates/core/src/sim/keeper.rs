@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::agenda::{Happening, Order, Question};
 use super::fate::Fate;
 use super::gate::{Door, Gate};
-use super::log::Kind;
+use super::log::{Kind, Output};
 use super::world::{Configured, World};
 use crate::fleet::{self, Key};
 use crate::id::Epoch;
@@ -34,7 +34,7 @@ impl<F: Fate> World<F> {
     }
 
     /// Something has come to the keeper about a workload.
-    pub(super) fn hear(&mut self, w: usize, event: lifecycle::Event) {
+    pub(crate) fn hear(&mut self, w: usize, event: lifecycle::Event) {
         let wants = &mut self.workloads[w].wants_on_the_way;
         if matches!(event, lifecycle::Event::Wanted(WakeCause::Request)) {
             *wants = wants.saturating_sub(1);
@@ -173,6 +173,7 @@ impl<F: Fate> World<F> {
             return;
         };
         self.witness.effect(&self.fleet, &self.workloads, w, &effect, self.now);
+        self.log.put_out(self.now, || Output::Effect { workload: w, effect: effect.clone() });
         match effect {
             fleet::Effect::Act(_, effect) => self.execute(w, effect),
             fleet::Effect::PinEnded(_) => self.workloads[w].pin = None,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fmt::Write as _;
 
+use crate::fleet;
 use crate::time::Timestamp;
 
 /// What a line is about.
@@ -16,6 +17,21 @@ pub(crate) enum Kind {
     Truth,
     /// What a visitor or a person saw.
     Seen,
+}
+
+/// What somebody outside could see, in a form that can be compared.
+#[derive(Clone, Debug)]
+pub(crate) enum Output {
+    Effect { workload: usize, effect: fleet::Effect },
+    Visitor { visitor: u64, sight: Sight },
+}
+
+/// What becomes of a visitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    Waits,
+    Served,
+    TurnedAway,
 }
 
 /// One line of a transcript.
@@ -33,6 +49,7 @@ pub(crate) struct Log {
     scratch: String,
     keep: Keep,
     lines: Vec<Line>,
+    outputs: Vec<(Timestamp, Output)>,
 }
 
 /// Whether lines are kept.
@@ -40,11 +57,18 @@ pub(crate) struct Log {
 pub(crate) enum Keep {
     HashOnly,
     Lines,
+    Outputs,
 }
 
 impl Log {
     pub(super) fn new(keep: Keep) -> Self {
-        Self { hash: 0xCBF2_9CE4_8422_2325, scratch: String::new(), keep, lines: Vec::new() }
+        Self {
+            hash: 0xCBF2_9CE4_8422_2325,
+            scratch: String::new(),
+            keep,
+            lines: Vec::new(),
+            outputs: Vec::new(),
+        }
     }
 
     pub(super) fn note(&mut self, at: Timestamp, kind: Kind, text: fmt::Arguments<'_>) {
@@ -60,14 +84,41 @@ impl Log {
         }
     }
 
+    pub(super) fn put_out(&mut self, at: Timestamp, output: impl FnOnce() -> Output) {
+        if self.keep == Keep::Outputs {
+            self.outputs.push((at, output()));
+        }
+    }
+
     /// The hash (FNV-1a) of every line so far.
     pub(super) fn hash(&self) -> u64 {
         self.hash
     }
 
+    /// The outputs since the last time.
+    pub(crate) fn take_outputs(&mut self) -> Vec<(Timestamp, Output)> {
+        std::mem::take(&mut self.outputs)
+    }
+
     /// The lines since the last time.
     pub(crate) fn take_lines(&mut self) -> Vec<Line> {
         std::mem::take(&mut self.lines)
+    }
+}
+
+impl Sight {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Waits => "waits for",
+            Self::Served => "is served by",
+            Self::TurnedAway => "is turned away by",
+        }
+    }
+}
+
+impl fmt::Display for Sight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

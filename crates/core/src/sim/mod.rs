@@ -8,21 +8,21 @@
 //! do. Then everything is *calm*: what nobody wants must fall asleep (L2). At *dawn* everything is
 //! wanted once more, and everybody must be served (L1).
 
-mod agenda;
-mod body;
+pub(crate) mod agenda;
+pub(crate) mod body;
 mod chance;
 mod dawn;
-mod fate;
+pub(crate) mod fate;
 mod fleets;
-mod gate;
+pub(crate) mod gate;
 mod keeper;
-mod log;
+pub(crate) mod log;
 mod random;
-mod runtime;
+pub(crate) mod runtime;
 mod storm;
-mod visitors;
+pub(crate) mod visitors;
 mod witness;
-mod world;
+pub(crate) mod world;
 
 pub use witness::Violation;
 

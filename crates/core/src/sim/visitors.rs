@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::agenda::Happening;
 use super::fate::Fate;
 use super::gate::{Door, Gate, Lease, Visitor};
-use super::log::Kind;
+use super::log::{Kind, Output, Sight};
 use super::world::{Configured, World};
 use crate::lifecycle::{Event, WakeCause};
 use crate::observation::RunId;
@@ -31,8 +31,8 @@ impl<F: Fate> World<F> {
         let now = self.now;
         match self.workloads[w].gate.door {
             Door::Open(run) => self.admit(w, visitor, run, manner.stay),
-            Door::Denied(None) => self.see(w, visitor, "is turned away by"),
-            Door::Denied(Some(until)) if now < until => self.see(w, visitor, "is turned away by"),
+            Door::Denied(None) => self.see(w, visitor, Sight::TurnedAway),
+            Door::Denied(Some(until)) if now < until => self.see(w, visitor, Sight::TurnedAway),
             Door::Denied(Some(_)) | Door::Shut => self.wait(w, visitor, manner),
         }
         visitor
@@ -45,7 +45,7 @@ impl<F: Fate> World<F> {
         if gate.served.len() == before {
             return;
         }
-        gate.last_use = self.now;
+        gate.last_use = Some(self.now);
         if let (true, Some(epoch)) = (gate.served.is_empty(), gate.draining) {
             gate.draining = None;
             let travel = self.fate.answer(w);
@@ -81,9 +81,7 @@ impl<F: Fate> World<F> {
         };
         gate.shut(Door::Open(run));
         gate.want_sent = false;
-        if gate.last_use == Timestamp::ZERO {
-            gate.last_use = now;
-        }
+        gate.last_use.get_or_insert(now);
         for waiting in std::mem::take(&mut gate.waiting) {
             self.admit(w, waiting.visitor, run, waiting.stay);
         }
@@ -94,12 +92,12 @@ impl<F: Fate> World<F> {
         gate.shut(Door::Denied(retry_at));
         gate.want_sent = false;
         for waiting in std::mem::take(&mut gate.waiting) {
-            self.see(w, waiting.visitor, "is turned away by");
+            self.see(w, waiting.visitor, Sight::TurnedAway);
         }
     }
 
     fn admit(&mut self, w: usize, visitor: u64, run: RunId, stay: Duration) {
-        self.see(w, visitor, "is served by");
+        self.see(w, visitor, Sight::Served);
         self.workloads[w].gate.served.push(Lease { visitor, run });
         // Whoever is sent to a run that has gone finds out soon.
         let gone = self.workloads[w].body.run() != Some(run);
@@ -123,13 +121,14 @@ impl<F: Fate> World<F> {
             let delay = self.fate.want();
             self.deliver(w, delay, Event::Wanted(WakeCause::Request));
         }
-        self.see(w, visitor, "waits for");
+        self.see(w, visitor, Sight::Waits);
     }
 
-    fn see(&mut self, w: usize, visitor: u64, what: &str) {
+    fn see(&mut self, w: usize, visitor: u64, sight: Sight) {
         let id = &self.workloads[w].id;
-        self.log.note(self.now, Kind::Seen, format_args!("{visitor} {what} {id}"));
-        self.witness.seen(what);
+        self.log.note(self.now, Kind::Seen, format_args!("{visitor} {sight} {id}"));
+        self.log.put_out(self.now, || Output::Visitor { visitor, sight });
+        self.witness.seen(sight);
     }
 }
 

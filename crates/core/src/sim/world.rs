@@ -234,6 +234,11 @@ impl<F: Fate> World<F> {
         self.open();
     }
 
+    /// The number of the next visitor.
+    pub(crate) fn next_visitor(&self) -> u64 {
+        self.next_visitor
+    }
+
     fn timer_at(&self) -> Option<Timestamp> {
         let (at, _) = self.fleet.poll_timeout()?;
         Some((at + self.lateness).max(self.stalled_until).max(self.now))

@@ -164,7 +164,7 @@ impl Witness {
         let ledger = &self.ledgers[w];
         let again = ledger.rest_failed.is_some() && ledger.heard_run == ledger.rest_failed;
         let since = if again { Timestamp::ZERO } else { ledger.ready_since };
-        let (used, released) = (workload.gate.last_use, ledger.released_at);
+        let (used, released) = (workload.gate.activity().last_use, ledger.released_at);
         for (what, at) in [("used", used), ("released", released), ("ready", since)] {
             if at + idle > now {
                 self.blame("I9", now, format_args!("{w} rests as idle, {what} at {at}"));

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::fleet::Fleet;
 use crate::lifecycle::{Phase, Ticket};
 use crate::limits;
+use crate::sim::log::Sight;
 use crate::time::Timestamp;
 use ledger::Ledger;
 pub(in crate::sim) use snapshot::Set;
@@ -116,11 +117,11 @@ impl Witness {
         self.blame("I6", now, format_args!("gate {w} opens, and no probe succeeded"));
     }
 
-    pub(in crate::sim) fn seen(&mut self, what: &str) {
-        if what.contains("served") {
-            self.served += 1;
-        } else if what.contains("turned away") {
-            self.denied += 1;
+    pub(in crate::sim) fn seen(&mut self, sight: Sight) {
+        match sight {
+            Sight::Waits => {}
+            Sight::Served => self.served += 1,
+            Sight::TurnedAway => self.denied += 1,
         }
     }
 
