@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::gatekeeping::Gatekeeping;
+use crate::metrics::SiteTable;
 use crate::registry::{Registry, WorkloadSpec, assemble};
 use crate::reload::{Reading, Reload, Reloader, Watch};
 use crate::runtimes::Runtimes;
@@ -56,6 +57,8 @@ pub struct Score {
     pub reading: watch::Receiver<Arc<Reading>>,
     /// The adapters in use.
     pub adapters: watch::Receiver<Adapters>,
+    /// What the data plane counts, by workload.
+    pub sites: watch::Receiver<SiteTable>,
     /// Asks for a reload.
     pub reload: mpsc::Sender<ReloadRequest>,
 }
@@ -67,11 +70,11 @@ pub struct Conductor {
     sources: Sources,
     keeper: Handle,
     routes: Routes<Gatekeeping>,
-    counters: BTreeMap<WorkloadId, Arc<SiteCounters>>,
     version: u64,
     registry: watch::Sender<Arc<Registry>>,
     reading: watch::Sender<Arc<Reading>>,
     adapters: watch::Sender<Adapters>,
+    sites: watch::Sender<SiteTable>,
     requests: mpsc::Receiver<ReloadRequest>,
 }
 
@@ -106,17 +109,18 @@ impl Conductor {
             sources: Sources::default(),
             keeper,
             routes,
-            counters: BTreeMap::new(),
             version: 0,
             registry: watch::Sender::new(first),
             reading: watch::Sender::new(reading),
             adapters: watch::Sender::new(Adapters::default()),
+            sites: watch::Sender::new(SiteTable::default()),
             requests,
         };
         let score = Score {
             registry: conductor.registry.subscribe(),
             reading: conductor.reading.subscribe(),
             adapters: conductor.adapters.subscribe(),
+            sites: conductor.sites.subscribe(),
             reload: request,
         };
         conductor.apply(&settings).await?;
@@ -213,9 +217,9 @@ impl Conductor {
         }
         let retired = self.runtimes.update(&registry.environments)?;
         let gates = self.keeper.apply(layout(&registry, &self.runtimes)).await?;
-        let table = self.route_table(&registry, &gates);
-        self.routes.swap(table);
-        self.counters.retain(|id, _| registry.workloads.contains_key(id));
+        let sites = self.site_table(&registry);
+        self.routes.swap(route_table(&registry, &gates, &sites));
+        self.sites.send_replace(sites);
         self.version = registry.version;
         report_misconfigured(&current, &registry);
         self.registry.send_replace(Arc::new(registry));
@@ -234,24 +238,31 @@ impl Conductor {
         self.sources.follow(labelled);
     }
 
-    fn route_table(
-        &mut self,
-        registry: &Registry,
-        gates: &BTreeMap<WorkloadId, Arc<Gate>>,
-    ) -> RouteTable<Arc<Site<Arc<Gate>>>> {
-        let mut routes = Vec::new();
-        for spec in registry.workloads.values() {
-            let Some(gate) = gates.get(&spec.id) else { continue };
-            let counters = Arc::clone(self.counters.entry(spec.id.clone()).or_default());
-            routes.extend(sites(spec, gate, &counters));
-        }
-        // The registry has shared out duplicate patterns already.
-        let (table, duplicates) = RouteTable::build(routes);
-        for duplicate in duplicates {
-            tracing::error!(pattern = %duplicate.pattern, "Left out a route that is taken");
-        }
-        table
+    /// The counters of every workload; those of the workloads that stay go on.
+    fn site_table(&self, registry: &Registry) -> SiteTable {
+        let before = self.sites.borrow();
+        let counters = |id: &WorkloadId| before.get(id).map(Arc::clone).unwrap_or_default();
+        Arc::new(registry.workloads.keys().map(|id| (id.clone(), counters(id))).collect())
     }
+}
+
+fn route_table(
+    registry: &Registry,
+    gates: &BTreeMap<WorkloadId, Arc<Gate>>,
+    counters: &SiteTable,
+) -> RouteTable<Arc<Site<Arc<Gate>>>> {
+    let mut routes = Vec::new();
+    for spec in registry.workloads.values() {
+        if let (Some(gate), Some(counters)) = (gates.get(&spec.id), counters.get(&spec.id)) {
+            routes.extend(sites(spec, gate, counters));
+        }
+    }
+    // The registry has shared out duplicate patterns already.
+    let (table, duplicates) = RouteTable::build(routes);
+    for duplicate in duplicates {
+        tracing::error!(pattern = %duplicate.pattern, "Left out a route that is taken");
+    }
+    table
 }
 
 fn sites<'a>(

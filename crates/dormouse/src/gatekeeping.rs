@@ -18,7 +18,11 @@ const STORY_QUEUE: usize = 128;
 pub struct Gatekeeping;
 
 /// The wait of one request for its gate.
-pub struct Wait(Pin<Box<dyn Future<Output = WaitOutcome<Lease>> + Send>>);
+pub struct Wait {
+    outcome: Pin<Box<dyn Future<Output = WaitOutcome<Lease>> + Send>>,
+    /// Whether this request is the one that began the wake.
+    first: bool,
+}
 
 impl Gatekeeper for Gatekeeping {
     type Key = Arc<Gate>;
@@ -28,9 +32,16 @@ impl Gatekeeper for Gatekeeping {
     fn open(&self, gate: &Arc<Gate>, kind: LeaseKind) -> Admission<Lease, Wait> {
         match gate.ask(kind_of(kind)) {
             Asked::Pass(Pass { lease, opening }) => Admission::Pass(lease, upstream(&opening)),
-            Asked::Wait(waiting) => Admission::Wait(Wait(Box::pin(wait(waiting)))),
+            Asked::Wait(waiting) => Admission::Wait(Wait {
+                first: waiting.first,
+                outcome: Box::pin(wait(waiting)),
+            }),
             Asked::Denied(denial) => Admission::Denied(denial),
         }
+    }
+
+    fn began(&self, wait: &Wait) -> Option<bool> {
+        Some(wait.first)
     }
 
     fn peek(&self, gate: &Arc<Gate>) -> Option<Arc<Upstream>> {
@@ -61,7 +72,7 @@ impl Future for Wait {
     type Output = WaitOutcome<Lease>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(context)
+        self.outcome.as_mut().poll(context)
     }
 }
 

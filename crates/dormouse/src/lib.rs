@@ -1,10 +1,16 @@
 //! Dormouse as a library: the composition of all rooms, and the parts that only meet here.
 
+pub mod api;
+pub mod cli;
+pub mod client;
 pub mod conductor;
 pub mod config;
 pub mod demo;
 pub mod gatekeeping;
 pub mod labels;
+mod listen;
+pub mod metrics;
+pub mod pins;
 pub mod registry;
 pub mod reload;
 pub mod runtimes;

@@ -1,57 +1,55 @@
 //! `dormouse serve`: puts the house together and lives in it until it is asked to end.
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dormouse_keeper::{Handle, Keeper, KeeperSettings, Witness};
+use dormouse_keeper::{Keeper, KeeperSettings};
 use dormouse_proxy::{Proxy, ProxySettings};
-use tokio::net::{TcpListener, TcpSocket};
+use dormouse_store::{SqliteStore, Store, StoreError};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::guard::{StartRefusal, admit};
+use crate::api::{AdminListener, AdminState, serve_admin};
 use crate::conductor::{ApplyError, Conductor, Score};
-use crate::config::{Gateway, Listen};
+use crate::config::{Gateway, Listen, Loaded};
 use crate::gatekeeping::Gatekeeping;
+use crate::listen::bind_http;
+use crate::metrics::{Metrics, Traffic};
+use crate::pins::Pins;
 use crate::reload::Reloader;
 
-/// What may still run this long after everything was asked to end is left behind.
+/// The database in the state folder.
+const STATE_FILE: &str = "dormouse.db";
+
+/// What still runs this long after it was asked to end is left behind.
 const END_MAX: Duration = Duration::from_secs(20);
 
-/// A running house.
-pub struct House {
-    /// The keeper.
-    pub keeper: Handle,
-    /// The data plane.
-    pub proxy: Proxy<Gatekeeping>,
-    /// The registry and its readers.
-    pub score: Score,
-    /// Where HTTP visitors come in, as bound.
-    pub http: Vec<SocketAddr>,
-    conductor: JoinHandle<()>,
-    listeners: Vec<JoinHandle<()>>,
-    keeper_task: JoinHandle<()>,
-    ends: Ends,
-}
-
-/// The order in which a house ends: visitors first, then the conductor, then the keeper.
-#[derive(Clone, Default)]
-struct Ends {
-    visitors: CancellationToken,
-    conductor: CancellationToken,
-    keeper: CancellationToken,
-}
-
-/// Why a house could not be put together.
+/// Why serving ended early or could not begin.
 #[derive(Debug, thiserror::Error)]
-pub enum HouseError {
+pub enum ServeError {
+    /// The configuration has errors.
+    #[error("the configuration has errors")]
+    Config(Box<Loaded>),
     /// The configuration cannot be applied.
     #[error("the configuration cannot be applied")]
     Apply(#[from] ApplyError),
+    /// The admin side must not be served like this.
+    #[error("the admin side at {address}")]
+    Admin {
+        /// Where.
+        address: String,
+        /// Why.
+        #[source]
+        source: StartRefusal,
+    },
     /// An address cannot be listened on.
-    #[error("{address} cannot be listened on")]
+    #[error("cannot listen on {address}")]
     Listen {
         /// Which.
         address: String,
@@ -61,89 +59,171 @@ pub enum HouseError {
     },
     /// The state folder cannot be used.
     #[error("the state folder {}", path.display())]
-    State {
+    Folder {
         /// Which.
         path: PathBuf,
         /// Why.
         #[source]
         source: io::Error,
     },
+    /// What was kept cannot be read.
+    #[error("the state in {}", path.display())]
+    Store {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The system gives no signals.
+    #[error("the signals that end the process")]
+    Signals(#[source] io::Error),
+}
+
+/// A running house.
+struct House {
+    visitors: Vec<JoinHandle<()>>,
+    admin: JoinHandle<()>,
+    conductor: JoinHandle<()>,
+    pins: Vec<JoinHandle<()>>,
+    keeper: JoinHandle<()>,
+    store: Arc<dyn Store>,
+    ends: Ends,
+}
+
+/// The order in which a house ends: visitors first, then the admin side and the configuration,
+/// then the keeper.
+#[derive(Clone, Default)]
+struct Ends {
+    visitors: CancellationToken,
+    household: CancellationToken,
+    keeper: CancellationToken,
+}
+
+/// The sockets, bound before anything else is begun: a port that is taken must not cost a start.
+struct Sockets {
+    http: Vec<TcpListener>,
+    admin: Vec<AdminListener>,
+}
+
+/// Serves what the file says (what holds without one, when absent) until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the configuration has errors or the house cannot be put together.
+pub async fn run(file: Option<PathBuf>) -> Result<(), ServeError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
+    raise_descriptor_limit();
+    let reloader = Reloader::open(file).map_err(ServeError::Config)?;
+    let house = House::start(reloader).await?;
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("Ending: asked by SIGTERM"),
+        _ = interrupt.recv() => tracing::info!("Ending: asked by SIGINT"),
+    }
+    house.end().await;
+    Ok(())
 }
 
 impl House {
-    /// Starts everything but the admin side: listeners first, so that nobody is turned away while
-    /// the runtimes are being asked.
-    ///
-    /// # Errors
-    /// When a listener cannot be bound or the configuration cannot be applied.
-    pub async fn start(reloader: Reloader, witness: Arc<dyn Witness>) -> Result<Self, HouseError> {
+    async fn start(reloader: Reloader) -> Result<Self, ServeError> {
         let gateway = reloader.settings().gateway.clone();
-        let mut bound = Vec::new();
-        for listen in &gateway.http {
-            bound.push(bind(listen)?);
-        }
+        let sockets = Sockets::bind(&gateway).await?;
+        let store = open_store(&gateway).await?;
         let ends = Ends::default();
-        let shutdown = ends.keeper.clone();
-        let seed = seed();
-        let (keeper, keeper_task) = Keeper::spawn(KeeperSettings { seed, witness, shutdown });
+        let metrics = Arc::new(Metrics::default());
+        let (keeper, keeper_task) = Keeper::spawn(KeeperSettings {
+            seed: seed(),
+            witness: Arc::clone(&metrics) as Arc<_>,
+            shutdown: ends.keeper.clone(),
+        });
         let proxy = Proxy::new(Arc::new(Gatekeeping), proxy_settings(&gateway));
         let (conductor, score) = Conductor::begin(reloader, keeper.clone(), proxy.routes()).await?;
-        let conductor = tokio::spawn(conductor.run(ends.conductor.clone()));
-        let mut http = Vec::new();
-        let mut listeners = Vec::new();
-        for listener in bound {
-            http.extend(listener.local_addr());
-            listeners.push(tokio::spawn(visit(proxy.clone(), listener, ends.visitors.clone())));
-        }
-        Ok(Self { keeper, proxy, score, http, conductor, listeners, keeper_task, ends })
+        metrics.connect(Traffic { counters: proxy.counters(), sites: score.sites.clone() });
+        let (pins, shelf) = Pins::spawn(keeper.clone(), Arc::clone(&store), ends.household.clone());
+        let pins = Arc::new(pins);
+        restore(&pins).await;
+        let restorer =
+            tokio::spawn(restore_always(Arc::clone(&pins), score.clone(), ends.household.clone()));
+        let state = AdminState { keeper, score, pins, metrics, tokens: gateway.admin_tokens };
+        Ok(Self {
+            visitors: sockets
+                .http
+                .into_iter()
+                .map(|listener| tokio::spawn(visit(proxy.clone(), listener, ends.visitors.clone())))
+                .collect(),
+            admin: tokio::spawn(serve_admin(sockets.admin, state, ends.household.clone())),
+            conductor: tokio::spawn(conductor.run(ends.household.clone())),
+            pins: vec![shelf, restorer],
+            keeper: keeper_task,
+            store,
+            ends,
+        })
     }
 
     /// Ends everything in order: what is open may finish within the gateway's drain.
-    pub async fn end(self) {
+    async fn end(self) {
         self.ends.visitors.cancel();
-        for listener in self.listeners {
-            // A listener's own drain bounds this wait.
+        for listener in self.visitors {
+            // The data plane's own drain bounds this wait.
             let _ = listener.await;
         }
-        self.ends.conductor.cancel();
-        let conductor = tokio::time::timeout(END_MAX, self.conductor).await;
+        self.ends.household.cancel();
+        let household = [self.admin, self.conductor].into_iter().chain(self.pins);
+        all_within_end_max(household).await;
         self.ends.keeper.cancel();
-        let keeper = tokio::time::timeout(END_MAX, self.keeper_task).await;
-        if conductor.is_err() || keeper.is_err() {
-            tracing::error!("Gave up waiting for everything to end");
+        all_within_end_max([self.keeper]).await;
+        self.store.close().await;
+    }
+}
+
+impl Sockets {
+    async fn bind(gateway: &Gateway) -> Result<Self, ServeError> {
+        let mut sockets = Self { http: Vec::new(), admin: Vec::new() };
+        for listen in &gateway.http {
+            sockets.http.push(bind_http(listen).map_err(cannot_listen(listen))?);
+        }
+        for listen in &gateway.admin {
+            admit(listen, &gateway.admin_tokens)
+                .map_err(|source| ServeError::Admin { address: listen.to_string(), source })?;
+            sockets.admin.push(AdminListener::bind(listen).await.map_err(cannot_listen(listen))?);
+        }
+        Ok(sockets)
+    }
+}
+
+fn cannot_listen(listen: &Listen) -> impl FnOnce(io::Error) -> ServeError {
+    let address = listen.to_string();
+    move |source| ServeError::Listen { address, source }
+}
+
+async fn open_store(gateway: &Gateway) -> Result<Arc<dyn Store>, ServeError> {
+    let folder = &gateway.state;
+    std::fs::create_dir_all(folder)
+        .map_err(|source| ServeError::Folder { path: folder.clone(), source })?;
+    let path = folder.join(STATE_FILE);
+    match SqliteStore::open(&path).await {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(source) => Err(ServeError::Store { path, source }),
+    }
+}
+
+/// Pins that were set for workloads that come to be defined later, by a label or a reload.
+async fn restore_always(pins: Arc<Pins>, mut score: Score, end: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            changed = score.registry.changed() => match changed {
+                Ok(()) => restore(&pins).await,
+                Err(_) => return,
+            },
         }
     }
 }
 
-/// Connections that the system keeps until they are accepted.
-const BACKLOG: u32 = 4096;
-
-/// Binds one address for HTTP visitors.
-fn bind(listen: &Listen) -> Result<TcpListener, HouseError> {
-    let failed = |address: String| move |source| HouseError::Listen { address, source };
-    match listen {
-        Listen::Everywhere(port) => {
-            let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port));
-            // A machine without IPv6 has no such address at all.
-            let v4 = SocketAddr::from(([0, 0, 0, 0], *port));
-            bind_to(both).or_else(|_| bind_to(v4)).map_err(failed(v4.to_string()))
-        }
-        Listen::At(address) => bind_to(*address).map_err(failed(address.to_string())),
-        Listen::Unix(path) => {
-            let source = io::Error::from(io::ErrorKind::Unsupported);
-            Err(HouseError::Listen { address: path.display().to_string(), source })
-        }
+async fn restore(pins: &Pins) {
+    if let Err(error) = pins.restore().await {
+        tracing::error!(%error, "Could not restore the pins");
     }
-}
-
-fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 async fn visit(proxy: Proxy<Gatekeeping>, listener: TcpListener, end: CancellationToken) {
@@ -152,11 +232,27 @@ async fn visit(proxy: Proxy<Gatekeeping>, listener: TcpListener, end: Cancellati
     }
 }
 
+async fn all_within_end_max(tasks: impl IntoIterator<Item = JoinHandle<()>>) {
+    let all = futures_util::future::join_all(tasks);
+    if tokio::time::timeout(END_MAX, all).await.is_err() {
+        tracing::error!("Gave up waiting for everything to end");
+    }
+}
+
 fn proxy_settings(gateway: &Gateway) -> ProxySettings {
     ProxySettings {
         trusted_proxies: gateway.trusted_proxies.clone(),
         drain: gateway.drain,
         ..ProxySettings::default()
+    }
+}
+
+/// A herd of ten thousand visitors is twenty thousand sockets: takes what the system grants.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "Could not raise the limit of open files");
     }
 }
 

@@ -234,8 +234,8 @@ impl Refusal {
     }
 }
 
-/// Status and title of a failed wake: 502 where it has failed, 503 where it may work later by
-/// itself, 504 where it took too long, 500 where only the owner can help.
+/// Status and title of a failed wake: 502 where it has failed, 504 where it took too long, 500
+/// where only the owner can help, 503 where it may work later by itself.
 fn of_kind(kind: FailureKind) -> (StatusCode, &'static str) {
     match kind {
         FailureKind::StartRefused => (StatusCode::BAD_GATEWAY, "The workload could not be started"),
@@ -244,7 +244,7 @@ fn of_kind(kind: FailureKind) -> (StatusCode, &'static str) {
         FailureKind::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "The workload did not wake in time"),
         FailureKind::Absent => (StatusCode::BAD_GATEWAY, "The workload does not exist"),
         FailureKind::Unreachable => {
-            (StatusCode::SERVICE_UNAVAILABLE, "The workload's environment does not answer")
+            (StatusCode::BAD_GATEWAY, "The workload's environment does not answer")
         }
         FailureKind::NeedFailed => (StatusCode::BAD_GATEWAY, "Something the workload needs failed"),
         FailureKind::Misconfigured => {

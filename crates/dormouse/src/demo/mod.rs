@@ -7,7 +7,7 @@
 
 pub mod app;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
@@ -39,6 +39,9 @@ pub enum DemoError {
     /// The path of the running program is not known.
     #[error("the path of the running program")]
     Program(#[source] io::Error),
+    /// The house could not be put together.
+    #[error(transparent)]
+    Serve(#[from] crate::serve::ServeError),
     /// The configuration could not be written.
     #[error("the configuration {}", path.display())]
     Write {
@@ -125,6 +128,20 @@ command = [{program}, "{APP_SUBCOMMAND}", "db"]
 "#
         )
     }
+}
+
+/// Sets the stage, tells what to try, and serves until Ctrl-C.
+///
+/// # Errors
+/// When the stage cannot be set or the house cannot be put together.
+pub async fn run() -> Result<(), DemoError> {
+    let stage = Stage::set()?;
+    let mut out = io::stdout().lock();
+    // A closed pipe is no reason not to serve.
+    let _ = out.write_all(stage.invitation().as_bytes()).and_then(|()| out.flush());
+    drop(out);
+    crate::serve::run(Some(stage.file())).await?;
+    Ok(())
 }
 
 /// The loopback address with this port, or with any that is free.
