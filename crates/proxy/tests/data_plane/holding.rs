@@ -154,7 +154,7 @@ async fn a_failed_wake_is_told_to_everybody_who_waits() {
         (FailureKind::NeverReady, 504, "never-ready"),
         (FailureKind::TimedOut, 504, "wake-timeout"),
         (FailureKind::Absent, 502, "absent"),
-        (FailureKind::Unreachable, 503, "environment-unreachable"),
+        (FailureKind::Unreachable, 502, "environment-unreachable"),
         (FailureKind::NeedFailed, 502, "need-failed"),
         (FailureKind::Misconfigured, 500, "misconfigured"),
     ];
