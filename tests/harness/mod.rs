@@ -1,14 +1,15 @@
 //! What every story stands on: the real binary, the machine's engine, real clients, and waits that
 //! end.
 //!
-//! A story starts containers of the test application with [`Docker`](docker::Docker), writes a configuration,
-//! starts a [`House`](house::House) with it, and looks at three things: what its clients were
-//! answered, what the
-//! admin API says ([`Admin`](admin::Admin)), and what the engine itself saw.
+//! A story starts containers of the test application with [`Docker`](docker::Docker), writes a
+//! configuration, starts a [`House`](house::House) with it, and looks at three things: what its
+//! clients were answered, what the admin API says ([`Admin`](admin::Admin)), and what the engine
+//! itself saw.
 #![expect(dead_code, reason = "every story uses a part of the harness")]
 
 pub(crate) mod admin;
 pub(crate) mod binary;
+pub(crate) mod cli;
 pub(crate) mod client;
 pub(crate) mod docker;
 pub(crate) mod grpc;
