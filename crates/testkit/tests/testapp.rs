@@ -14,8 +14,9 @@ use hyper::body::{Frame, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -25,33 +26,36 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// One start of the application; it ends with the test.
 struct App {
     child: Child,
+    /// What it says; it must be able to go on speaking.
+    lines: Lines<BufReader<ChildStdout>>,
+    /// Where it listens, once it has said so.
     at: SocketAddr,
 }
 
 impl App {
-    fn start(knobs: &[&str]) -> Self {
-        let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let at = free.local_addr().unwrap();
-        drop(free);
-        let child = Command::new(env!("CARGO_BIN_EXE_testapp"))
+    /// Starts it on a port that the system chooses, and waits until it listens.
+    async fn start(knobs: &[&str]) -> Self {
+        let mut app = Self::begin(knobs);
+        let line = timeout(PATIENCE, app.lines.next_line()).await.unwrap().unwrap().unwrap();
+        let (_, port) = line.rsplit_once(" listens on ").expect("it says where it listens");
+        app.at.set_port(port.parse().unwrap());
+        app
+    }
+
+    fn begin(knobs: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_testapp"))
             .args(knobs)
-            .env("PORT", at.port().to_string())
-            .stdout(Stdio::null())
+            .env("PORT", "0")
+            .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        Self { child, at }
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines, at: (Ipv4Addr::LOCALHOST, 0).into() }
     }
 
     async fn connect(&self) -> TcpStream {
-        let give_up_at = Instant::now() + PATIENCE;
-        loop {
-            match TcpStream::connect(self.at).await {
-                Ok(stream) => return stream,
-                Err(error) => assert!(Instant::now() < give_up_at, "{error}"),
-            }
-            sleep(Duration::from_millis(2)).await;
-        }
+        timeout(PATIENCE, TcpStream::connect(self.at)).await.unwrap().unwrap()
     }
 
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> (Response<()>, Bytes) {
@@ -90,7 +94,7 @@ impl App {
 
 #[tokio::test]
 async fn it_greets_with_its_mark() {
-    let app = App::start(&["--mark=violet"]);
+    let app = App::start(&["--mark=violet"]).await;
     let (head, body) = app.get("/").await;
     assert_eq!(head.headers()["content-type"], "text/html; charset=utf-8");
     assert!(String::from_utf8_lossy(&body).contains("hello violet"));
@@ -100,7 +104,7 @@ async fn it_greets_with_its_mark() {
 
 #[tokio::test]
 async fn it_answers_any_status_with_its_own_header() {
-    let app = App::start(&[]);
+    let app = App::start(&[]).await;
     for status in [200, 204, 302, 304, 404, 418, 500, 503] {
         let (head, body) = app.get(&format!("/status/{status}")).await;
         assert_eq!(head.status().as_u16(), status);
@@ -112,7 +116,7 @@ async fn it_answers_any_status_with_its_own_header() {
 
 #[tokio::test]
 async fn it_shows_what_it_received() {
-    let app = App::start(&[]);
+    let app = App::start(&[]).await;
     let seen = app.json("/headers?a=b").await;
     assert_eq!(seen["method"], "GET");
     assert_eq!(seen["uri"], "/headers?a=b");
@@ -122,7 +126,7 @@ async fn it_shows_what_it_received() {
 
 #[tokio::test]
 async fn it_digests_uploads_and_sends_downloads_of_any_length() {
-    let app = App::start(&[]);
+    let app = App::start(&[]).await;
     let body = Bytes::from(vec![b'x'; 3_000_000]);
     let (_, answer) = app.ask(Method::POST, "/upload", body).await;
     let answer: Value = serde_json::from_slice(&answer).unwrap();
@@ -141,7 +145,7 @@ async fn it_digests_uploads_and_sends_downloads_of_any_length() {
 
 #[tokio::test]
 async fn it_sends_events_one_by_one() {
-    let app = App::start(&[]);
+    let app = App::start(&[]).await;
     let began = Instant::now();
     let (head, body) = app.get("/sse?n=4&every_ms=50").await;
     assert_eq!(head.headers()["content-type"], "text/event-stream");
@@ -154,7 +158,7 @@ async fn it_sends_events_one_by_one() {
 
 #[tokio::test]
 async fn it_echoes_over_a_websocket() {
-    let app = App::start(&[]);
+    let app = App::start(&[]).await;
     let stream = app.connect().await;
     let handshake = tokio_tungstenite::client_async("ws://app/ws", stream);
     let (mut socket, _) = timeout(PATIENCE, handshake).await.unwrap().unwrap();
@@ -213,7 +217,7 @@ async fn stream(app: &App, path: &str, messages: &[&'static [u8]]) -> (Vec<Bytes
 
 #[tokio::test]
 async fn it_streams_messages_both_ways_over_grpc() {
-    let app = App::start(&[]);
+    let app = App::start(&[]).await;
     let messages: [&'static [u8]; 2] = [b"\0\0\0\0\x02hi", b"\0\0\0\0\x00"];
     let (answers, status) = stream(&app, "/test.Echo/Stream", &messages).await;
     assert_eq!((answers[0].as_ref(), answers[1].as_ref()), (messages[0], messages[1]));
@@ -228,11 +232,11 @@ async fn it_speaks_of_its_health_as_told() {
     const CHECK: &str = "/grpc.health.v1.Health/Check";
     let question: &'static [u8] = &[0, 0, 0, 0, 0];
     for (knob, state) in [("serving", 1), ("not-serving", 2)] {
-        let app = App::start(&[&format!("--grpc-health={knob}")]);
+        let app = App::start(&[&format!("--grpc-health={knob}")]).await;
         let (answer, status) = unary(&app, CHECK, question).await;
         assert_eq!((answer.as_ref(), status.as_str()), (&[0, 0, 0, 0, 2, 8, state][..], "0"));
     }
-    let app = App::start(&["--grpc-health=unimplemented"]);
+    let app = App::start(&["--grpc-health=unimplemented"]).await;
     assert_eq!(unary(&app, CHECK, question).await.1, "12");
 }
 
@@ -242,7 +246,7 @@ async fn each_start_is_another_instance_and_is_counted() {
     let count = format!("--count-file={}", folder.path().join("count").display());
     let mut ids = Vec::new();
     for start in 1..=2 {
-        let app = App::start(&[&count]);
+        let app = App::start(&[&count]).await;
         let instance = app.json("/instance").await;
         assert_eq!(instance["starts"], start);
         assert_eq!(instance["id"], app.json("/instance").await["id"]);
@@ -253,28 +257,24 @@ async fn each_start_is_another_instance_and_is_counted() {
 
 #[tokio::test]
 async fn it_ends_when_asked_and_by_its_code() {
-    let mut app = App::start(&[]);
-    app.connect().await;
+    let mut app = App::start(&[]).await;
     app.signal("TERM");
     assert_eq!(app.end().await.code(), Some(0));
-    let mut app = App::start(&["--crash-code=7"]);
+    let mut app = App::begin(&["--crash-code=7"]);
     assert_eq!(app.end().await.code(), Some(7));
-    let mut app = App::start(&["--crash-code=8", "--crash-after-ms=200"]);
-    app.connect().await;
+    let mut app = App::start(&["--crash-code=8", "--crash-after-ms=200"]).await;
     assert_eq!(app.end().await.code(), Some(8));
 }
 
 #[tokio::test]
 async fn it_serves_on_for_a_while_after_term_or_for_ever() {
-    let mut app = App::start(&["--term-delay-ms=300"]);
-    app.connect().await;
+    let mut app = App::start(&["--term-delay-ms=300"]).await;
     let began = Instant::now();
     app.signal("TERM");
     assert_eq!(app.get("/").await.0.status(), 200);
     assert_eq!(app.end().await.code(), Some(0));
     assert!(began.elapsed() >= Duration::from_millis(300));
-    let mut app = App::start(&["--ignore-term"]);
-    app.connect().await;
+    let mut app = App::start(&["--ignore-term"]).await;
     app.signal("TERM");
     app.signal("TERM");
     assert_eq!(app.get("/").await.0.status(), 200);
@@ -285,21 +285,21 @@ async fn it_serves_on_for_a_while_after_term_or_for_ever() {
 #[tokio::test]
 async fn it_is_late_or_silent_when_told() {
     let began = Instant::now();
-    let app = App::start(&["--start-delay-ms=300"]);
-    app.connect().await;
+    let _late = App::start(&["--start-delay-ms=300"]).await;
     assert!(began.elapsed() >= Duration::from_millis(300));
-    let mut silent = App::start(&["--never-listen"]);
-    let unanswered = App::start(&["--never-answer"]);
+    let unanswered = App::start(&["--never-answer"]).await;
     let ask = unanswered.get("/");
     assert!(timeout(Duration::from_millis(300), ask).await.is_err());
-    assert!(TcpStream::connect(silent.at).await.is_err());
+    let mut silent = App::begin(&["--never-listen"]);
+    let said = timeout(PATIENCE, silent.lines.next_line()).await.unwrap().unwrap();
+    assert_eq!(said.as_deref(), Some("testapp  listens nowhere, as told"));
     silent.signal("TERM");
     assert_eq!(silent.end().await.code(), Some(0));
 }
 
 #[tokio::test]
 async fn its_health_comes_late_when_told() {
-    let app = App::start(&["--unhealthy-ms=400"]);
+    let app = App::start(&["--unhealthy-ms=400"]).await;
     assert_eq!(app.get("/health").await.0.status(), 500);
     let give_up_at = Instant::now() + PATIENCE;
     while app.get("/health").await.0.status() != 200 {

@@ -6,7 +6,7 @@
 //!
 //! | knob | meaning |
 //! |---|---|
-//! | `PORT` | where to listen, on all addresses; 8080 |
+//! | `PORT` | where to listen, on all addresses; 8080. With 0 the system chooses, and the first line of the output tells |
 //! | `MARK` | text that the answers carry |
 //! | `START_DELAY_MS` | how long it waits before it listens |
 //! | `NEVER_LISTEN=1` | it runs and never listens |
@@ -75,13 +75,14 @@ async fn run(knobs: Knobs) -> io::Result<()> {
 
 async fn serve(knobs: Knobs) -> io::Result<()> {
     if knobs.never_listen || (knobs.crash_code.is_some() && knobs.crash_after.is_zero()) {
+        println!("testapp {} listens nowhere, as told", knobs.mark);
         std::future::pending::<()>().await;
     }
     if !knobs.start_delay.is_zero() {
         tokio::time::sleep(knobs.start_delay).await;
     }
     let listener = listen(knobs.port)?;
-    println!("testapp {} listens on {}", knobs.mark, knobs.port);
+    println!("testapp {} listens on {}", knobs.mark, listener.local_addr()?.port());
     let never_answer = knobs.never_answer;
     let app = Arc::new(App::new(knobs));
     let mut silent = Vec::new();
