@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse_core::fleet::Key;
-use dormouse_core::lifecycle::{Effect, Event};
+use dormouse_core::lifecycle::{Effect, Event, Phase};
 use dormouse_core::policy::Rest;
 use dormouse_core::{Epoch, Failure, FailureKind, Timestamp, limits};
 use dormouse_providers::{Provider, ProviderError, RestOrder, Sighting, StartOrder};
@@ -215,6 +215,10 @@ impl Keeper {
     }
 
     fn open_gate(&mut self, key: Key) {
+        let ready_run = match self.fleet.phase(key) {
+            Some(Phase::Ready(ready)) => Some(ready.run),
+            Some(_) | None => None,
+        };
         let named = self.fleet.policy(key).map(|policy| policy.ports.clone()).unwrap_or_default();
         let Some(workload) = self.workloads.get_mut(&key) else {
             return;
@@ -225,8 +229,7 @@ impl Keeper {
         match workload.proven.take() {
             Some(proven) => {
                 self.openings += 1;
-                workload.ready_run =
-                    workload.sighting.borrow().as_ref().and_then(|seen| seen.condition.run());
+                workload.ready_run = ready_run;
                 let opening = workload.opening(self.openings, proven, &named);
                 workload.gate.open(opening);
             }
