@@ -93,7 +93,7 @@ impl Keeper {
         let workload = self.workloads.get(&key)?;
         let activity = workload.gate.activity();
         Some(WorkloadView {
-            explanation: self.fleet.explain(key, Some(activity), self.clock.now())?,
+            explanation: self.explain(key, workload)?,
             target: workload.target.clone(),
             policy: self.fleet.policy(key)?.clone(),
             leases: workload.gate.counts(),

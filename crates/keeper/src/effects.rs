@@ -9,6 +9,7 @@ use dormouse_core::lifecycle::{Effect, Event, Phase};
 use dormouse_core::policy::Rest;
 use dormouse_core::{Epoch, Failure, FailureKind, Timestamp, limits};
 use dormouse_providers::{Provider, ProviderError, RestOrder, Sighting, StartOrder};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::journal::JournalKind;
@@ -136,6 +137,7 @@ impl Keeper {
         });
         if let Some(workload) = self.workloads.get_mut(&key) {
             workload.in_flight = Some((epoch, task));
+            workload.probing = watch::Sender::default().subscribe();
             if let Some(wake) = &mut workload.wake {
                 wake.start_sent = Some(wake.start_sent.unwrap_or(now));
             }
@@ -183,10 +185,13 @@ impl Keeper {
             port: workload.main_port(&policy.ports),
             sightings: workload.sighting.subscribe(),
         };
+        let progress = watch::Sender::default();
+        workload.probing = progress.subscribe();
         let deadline = self.clock.instant(deadline);
         let answers = self.answers.clone();
         let task = self.tasks.spawn(async move {
-            let result = prober.run(deadline).await.map_err(|error| never_ready(&error));
+            let result = prober.run_telling(deadline, &progress).await;
+            let result = result.map_err(|error| never_ready(&error));
             let _ = answers.send(Answer::Probed { key, epoch, result }).await;
         });
         workload.in_flight = Some((epoch, task));

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use dormouse_core::fleet::{self, Fleet, Key};
+use dormouse_core::fleet::{self, Explanation, Fleet, Key};
 use dormouse_core::lifecycle::{Event, SleepAnswer, Ticket};
 use dormouse_core::{EnvironmentName, WorkloadId, limits};
 use tokio::sync::{mpsc, oneshot};
@@ -192,13 +192,23 @@ impl Keeper {
 
     /// Publishes the phase and why for whoever asks without the loop.
     pub(crate) fn publish(&self, key: Key) {
-        let Some(workload) = self.workloads.get(&key) else {
-            return;
-        };
-        let activity = Some(workload.gate.activity());
-        if let Some(explanation) = self.fleet.explain(key, activity, self.clock.now()) {
+        let Some(workload) = self.workloads.get(&key) else { return };
+        if let Some(explanation) = self.explain(key, workload) {
             workload.gate.publish(Published { phase: explanation.phase, why: explanation.why });
         }
+    }
+
+    /// The core's explanation, with what only the outside has seen: the gate's counts, and what
+    /// the probe in flight has met.
+    pub(crate) fn explain(&self, key: Key, workload: &Workload) -> Option<Explanation> {
+        let activity = Some(workload.gate.activity());
+        let mut explanation = self.fleet.explain(key, activity, self.clock.now())?;
+        if explanation.phase == "waking"
+            && let Some(met) = &workload.probing.borrow().last_failure
+        {
+            explanation.why = format!("{}: {met}", explanation.why);
+        }
+        Some(explanation)
     }
 
     pub(crate) fn write_journal(&self, workload: Option<WorkloadId>, kind: JournalKind) {

@@ -122,6 +122,7 @@ impl Keeper {
             gate,
             sighting: watch::Sender::new(None),
             proven: None,
+            probing: watch::Sender::default().subscribe(),
             ready_run: None,
             in_flight: None,
             drain: None,

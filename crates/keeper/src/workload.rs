@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::gate::{Gate, Opening};
-use crate::probe::Proven;
+use crate::probe::{ProbeProgress, Proven};
 use crate::view::PinView;
 use crate::witness::WakeTimes;
 
@@ -24,6 +24,8 @@ pub(crate) struct Workload {
     pub(crate) sighting: watch::Sender<Option<Sighting>>,
     /// What the last probe found, until the gate opens to it.
     pub(crate) proven: Option<Proven>,
+    /// How far the probe in flight has come, where one is.
+    pub(crate) probing: watch::Receiver<ProbeProgress>,
     /// The run that was last ready: a pause keeps it.
     pub(crate) ready_run: Option<RunId>,
     /// The start, probe or rest in flight.
