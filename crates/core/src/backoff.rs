@@ -33,10 +33,8 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    const BACKOFF: Backoff = Backoff {
-        first: Duration::from_secs(2),
-        longest: Duration::from_secs(60),
-    };
+    const BACKOFF: Backoff =
+        Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(60) };
 
     #[test]
     fn waits_double_up_to_the_longest() {

@@ -53,11 +53,7 @@ pub struct Denial {
 impl Failure {
     /// A failure without log lines.
     pub fn new(kind: FailureKind, detail: impl Into<String>) -> Self {
-        Self {
-            kind,
-            detail: detail.into(),
-            log: Vec::new(),
-        }
+        Self { kind, detail: detail.into(), log: Vec::new() }
     }
 }
 

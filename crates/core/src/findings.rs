@@ -62,28 +62,19 @@ impl Finding {
     /// The same finding with the place where it stands.
     #[must_use]
     pub fn at(self, place: Place) -> Self {
-        Self {
-            place: Some(place),
-            ..self
-        }
+        Self { place: Some(place), ..self }
     }
 
     /// The same finding with what the reader can do about it.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: Some(hint.into()),
-            ..self
-        }
+        Self { hint: Some(hint.into()), ..self }
     }
 
     /// The same finding with the workload it concerns.
     #[must_use]
     pub fn about(self, workload: impl Into<String>) -> Self {
-        Self {
-            workload: Some(workload.into()),
-            ..self
-        }
+        Self { workload: Some(workload.into()), ..self }
     }
 
     /// Whether it keeps what it was found in from being applied.
@@ -92,14 +83,7 @@ impl Finding {
     }
 
     fn new(severity: Severity, slug: &'static str, message: String) -> Self {
-        Self {
-            severity,
-            slug,
-            message,
-            place: None,
-            hint: None,
-            workload: None,
-        }
+        Self { severity, slug, message, place: None, hint: None, workload: None }
     }
 }
 

@@ -48,9 +48,7 @@ impl WorkloadId {
 
     /// The part before the first slash.
     pub fn environment(&self) -> &str {
-        self.0
-            .split_once('/')
-            .map_or("", |(environment, _)| environment)
+        self.0.split_once('/').map_or("", |(environment, _)| environment)
     }
 
     /// The part after the first slash: what people call the workload.

@@ -53,18 +53,13 @@ impl Pattern {
     /// When the hostname is not one, has a port or a scheme, or the prefix has a query.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         if text.contains("://") {
-            return Err(PatternError(format!(
-                "`{text}` has a scheme; write the hostname alone"
-            )));
+            return Err(PatternError(format!("`{text}` has a scheme; write the hostname alone")));
         }
         let (hostname, path) = match text.find('/') {
             Some(at) => text.split_at(at),
             None => (text, ""),
         };
-        Ok(Self {
-            hostname: parse_hostname(hostname)?,
-            prefix: parse_prefix(path)?,
-        })
+        Ok(Self { hostname: parse_hostname(hostname)?, prefix: parse_prefix(path)? })
     }
 
     /// The hostname: lower case, without a trailing dot; `*` or beginning with `*.` where it is a
@@ -92,10 +87,7 @@ impl<T> RouteTable<T> {
         let mut table = Self::default();
         let mut duplicates = Vec::new();
         for (pattern, end) in pairs {
-            if let Err(left_out) = table
-                .paths_of(&pattern.hostname)
-                .insert(&pattern.prefix, end)
-            {
+            if let Err(left_out) = table.paths_of(&pattern.hostname).insert(&pattern.prefix, end) {
                 duplicates.push(Duplicate { pattern, left_out });
             }
         }
@@ -136,10 +128,7 @@ impl<T> RouteTable<T> {
         if self.wildcards.is_empty() {
             return None;
         }
-        let dots = hostname
-            .bytes()
-            .enumerate()
-            .filter(|&(at, byte)| at > 0 && byte == b'.');
+        let dots = hostname.bytes().enumerate().filter(|&(at, byte)| at > 0 && byte == b'.');
         dots.filter_map(|(at, _)| self.wildcards.get(&hostname[at + 1..]))
             .find_map(|paths| paths.lookup(path))
     }
@@ -155,11 +144,7 @@ impl<T> RouteTable<T> {
 
 impl<T> Default for RouteTable<T> {
     fn default() -> Self {
-        Self {
-            exact: BTreeMap::new(),
-            wildcards: BTreeMap::new(),
-            any: Paths::default(),
-        }
+        Self { exact: BTreeMap::new(), wildcards: BTreeMap::new(), any: Paths::default() }
     }
 }
 
@@ -168,9 +153,7 @@ impl<T> Paths<T> {
         if self.0.iter().any(|(other, _)| &**other == prefix) {
             return Err(end);
         }
-        let at = self
-            .0
-            .partition_point(|(other, _)| other.len() >= prefix.len());
+        let at = self.0.partition_point(|(other, _)| other.len() >= prefix.len());
         self.0.insert(at, (prefix.into(), end));
         Ok(())
     }
@@ -222,10 +205,7 @@ fn parse_hostname(text: &str) -> Result<String, PatternError> {
     if hostname == "*" {
         return Ok(hostname);
     }
-    if let Some(address) = hostname
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
+    if let Some(address) = hostname.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return match address.parse::<Ipv6Addr>() {
             Ok(address) => Ok(format!("[{address}]")),
             Err(_) => wrong("is not an IPv6 address"),
@@ -233,9 +213,7 @@ fn parse_hostname(text: &str) -> Result<String, PatternError> {
     }
     let labels = hostname.strip_prefix("*.").unwrap_or(&hostname);
     if labels.is_empty() {
-        return Err(PatternError(
-            "a hostname is missing; `*` matches every hostname".into(),
-        ));
+        return Err(PatternError("a hostname is missing; `*` matches every hostname".into()));
     }
     if labels.contains(':') {
         return wrong("has a port; the listener has the port, a route has none");
@@ -257,9 +235,7 @@ fn is_label(label: &str) -> bool {
     (1..=LABEL_BYTES_MAX).contains(&label.len())
         && !label.starts_with('-')
         && !label.ends_with('-')
-        && label
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 fn parse_prefix(path: &str) -> Result<String, PatternError> {
@@ -268,11 +244,7 @@ fn parse_prefix(path: &str) -> Result<String, PatternError> {
             "`{path}` has a query or a fragment; routes match paths"
         )));
     }
-    if path.contains("//")
-        || path
-            .bytes()
-            .any(|byte| !byte.is_ascii_graphic() || byte == b'*')
-    {
+    if path.contains("//") || path.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'*') {
         return Err(PatternError(format!(
             "`{path}` is not a path prefix as it stands in a request"
         )));
@@ -286,9 +258,7 @@ mod tests {
     use proptest::prelude::{any, proptest};
 
     fn table(patterns: &[&str]) -> RouteTable<String> {
-        let pairs = patterns
-            .iter()
-            .map(|text| (Pattern::parse(text).unwrap(), (*text).to_owned()));
+        let pairs = patterns.iter().map(|text| (Pattern::parse(text).unwrap(), (*text).to_owned()));
         let (table, duplicates) = RouteTable::build(pairs);
         assert!(duplicates.is_empty());
         table
@@ -328,11 +298,7 @@ mod tests {
                 ("example.com", "/blog/", Some("example.com/blog")),
                 ("example.com", "/blogger", Some("example.com")),
                 ("example.com", "/blog/admins", Some("example.com/blog")),
-                (
-                    "example.com",
-                    "/blog/admin/x",
-                    Some("example.com/blog/admin"),
-                ),
+                ("example.com", "/blog/admin/x", Some("example.com/blog/admin")),
                 ("example.com", "*", Some("example.com")),
             ],
         );

@@ -32,10 +32,9 @@ impl Gatekeeper for Gatekeeping {
     fn open(&self, gate: &Arc<Gate>, kind: LeaseKind) -> Admission<Lease, Wait> {
         match gate.ask(kind_of(kind)) {
             Asked::Pass(Pass { lease, opening }) => Admission::Pass(lease, upstream(&opening)),
-            Asked::Wait(waiting) => Admission::Wait(Wait {
-                first: waiting.first,
-                outcome: Box::pin(wait(waiting)),
-            }),
+            Asked::Wait(waiting) => {
+                Admission::Wait(Wait { first: waiting.first, outcome: Box::pin(wait(waiting)) })
+            }
             Asked::Denied(denial) => Admission::Denied(denial),
         }
     }

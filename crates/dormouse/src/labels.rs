@@ -55,10 +55,7 @@ pub(crate) fn read(
         None if keys.iter().any(|key| names_a_host(key)) => {
             read_enabled(environment, target, labels, defaults)
         }
-        None => Labelled {
-            draft: None,
-            findings: vec![idle_labels(target, &keys)],
-        },
+        None => Labelled { draft: None, findings: vec![idle_labels(target, &keys)] },
     }
 }
 
@@ -70,21 +67,13 @@ fn read_enabled(
 ) -> Labelled {
     let mut report = Report::new(&|_| None);
     if let Some(finding) = illegal_own_name(target) {
-        return Labelled {
-            draft: None,
-            findings: vec![finding],
-        };
+        return Labelled { draft: None, findings: vec![finding] };
     }
-    report.turn_to(Some(
-        WorkloadId::new(environment, target.as_str()).to_string(),
-    ));
+    report.turn_to(Some(WorkloadId::new(environment, target.as_str()).to_string()));
     let name = name_of(target, labels, &mut report);
     report.turn_to(Some(WorkloadId::new(environment, &name).to_string()));
     let root = tree::tree_of(target, labels, &mut report);
-    let title = Title {
-        name: "dormouse".into(),
-        pattern: String::new(),
-    };
+    let title = Title { name: "dormouse".into(), pattern: String::new() };
     let mut section =
         Section::of(&root, &root.spot, &title).expect("the root is a table, and bounded");
     let mut treatment = defaults.clone();
@@ -109,10 +98,7 @@ fn read_enabled(
         place: label_place(target, "dormouse"),
         compose,
     };
-    Labelled {
-        draft: Some(draft),
-        findings,
-    }
+    Labelled { draft: Some(draft), findings }
 }
 
 fn read_keys(
@@ -130,14 +116,7 @@ fn read_keys(
     let scheme = scheme.unwrap_or_default();
     let mut routes: Vec<RouteWish> = hosts
         .into_iter()
-        .map(|(pattern, place)| RouteWish {
-            spec: RouteSpec {
-                pattern,
-                port,
-                scheme,
-            },
-            place,
-        })
+        .map(|(pattern, place)| RouteWish { spec: RouteSpec { pattern, port, scheme }, place })
         .collect();
     let title = section.title("route");
     let table = section.take(report, "route");
@@ -190,9 +169,7 @@ fn ours(labels: &Labels) -> impl Iterator<Item = (&str, &str)> {
 
 /// What `dormouse.enable` says; a text that is neither is a workload that is misconfigured.
 fn says_enable(labels: &Labels) -> Option<bool> {
-    labels
-        .get("dormouse.enable")
-        .map(|text| !text.eq_ignore_ascii_case("false"))
+    labels.get("dormouse.enable").map(|text| !text.eq_ignore_ascii_case("false"))
 }
 
 fn names_a_host(key: &str) -> bool {
@@ -202,10 +179,7 @@ fn names_a_host(key: &str) -> bool {
 /// Labels of ours that define nothing, because none of them says that there is a workload.
 fn idle_labels(target: &Target, keys: &[&str]) -> Finding {
     let first = keys.first().copied().unwrap_or(PREFIX);
-    let message = format!(
-        "{} has no effect without `dormouse.enable` or a host",
-        quote(first)
-    );
+    let message = format!("{} has no effect without `dormouse.enable` or a host", quote(first));
     let finding = Finding::warning("idle-label", message).at(label_place(target, first));
     let wanted = ["dormouse.enable", "dormouse.host", "dormouse.hosts"];
     match keys.iter().find_map(|key| nearest(key, wanted)) {
@@ -225,8 +199,5 @@ fn verdict(findings: &[Finding]) -> Option<String> {
 }
 
 fn label_place(target: &Target, key: &str) -> Place {
-    Place::Label {
-        target: target.to_string(),
-        key: key.chars().take(tree::KEY_MAX).collect(),
-    }
+    Place::Label { target: target.to_string(), key: key.chars().take(tree::KEY_MAX).collect() }
 }

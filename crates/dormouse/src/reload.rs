@@ -64,19 +64,11 @@ impl Reloader {
     pub fn open(path: Option<PathBuf>) -> Result<Self, Box<Loaded>> {
         let Some(file) = &path else {
             let settings = Arc::new(Settings::without_file());
-            return Ok(Self {
-                path,
-                settings,
-                last: Reading::default(),
-            });
+            return Ok(Self { path, settings, last: Reading::default() });
         };
         let mut loaded = load(file);
         match loaded.settings.take() {
-            Some(settings) => Ok(Self {
-                path,
-                settings: Arc::new(settings),
-                last: loaded.into(),
-            }),
+            Some(settings) => Ok(Self { path, settings: Arc::new(settings), last: loaded.into() }),
             None => Err(Box::new(loaded)),
         }
     }
@@ -112,19 +104,8 @@ impl Reloader {
 
 impl From<Loaded> for Reading {
     fn from(loaded: Loaded) -> Self {
-        let Loaded {
-            settings: _,
-            findings,
-            sources,
-            files,
-            folders,
-        } = loaded;
-        Self {
-            findings,
-            sources,
-            files,
-            folders,
-        }
+        let Loaded { settings: _, findings, sources, files, folders } = loaded;
+        Self { findings, sources, files, folders }
     }
 }
 
@@ -178,10 +159,7 @@ impl Watch {
             let (interest, nudge) = (interest.clone(), nudge.clone());
             move |event: notify::Result<Event>| {
                 let matters = event.as_ref().map_or(true, |event| {
-                    interest
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .covers(event)
+                    interest.lock().unwrap_or_else(PoisonError::into_inner).covers(event)
                 });
                 if matters {
                     // Full is fine: a nudge is on its way already.
@@ -192,16 +170,7 @@ impl Watch {
         .map_err(WatchError::Watcher)?;
         let debounce = tokio::spawn(debounce(nudges, signal));
         let watched = BTreeSet::new();
-        Ok((
-            Self {
-                watcher,
-                watched,
-                interest,
-                nudge,
-                debounce,
-            },
-            signals,
-        ))
+        Ok((Self { watcher, watched, interest, nudge, debounce }, signals))
     }
 
     /// Follows what was read last, and nothing else. Folders that were not watched before give a
@@ -246,9 +215,7 @@ impl Interest {
         let mut interest = Self::default();
         for file in &reading.files {
             interest.names.extend(file.file_name().map(OsString::from));
-            interest
-                .extensions
-                .extend(file.extension().map(OsString::from));
+            interest.extensions.extend(file.extension().map(OsString::from));
             if let Ok(real) = std::fs::canonicalize(file) {
                 interest.names.extend(real.file_name().map(OsString::from));
             }
@@ -287,10 +254,7 @@ impl Interest {
 /// The folders to watch: those of the files, of what the files are links to, and those into which
 /// a file could be put, or the nearest one above that exists.
 fn folders_of(reading: &Reading) -> BTreeSet<PathBuf> {
-    let real = reading
-        .files
-        .iter()
-        .filter_map(|file| std::fs::canonicalize(file).ok());
+    let real = reading.files.iter().filter_map(|file| std::fs::canonicalize(file).ok());
     let files = reading.files.iter().cloned().chain(real);
     let parents = files.filter_map(|file| file.parent().map(Path::to_path_buf));
     parents
@@ -301,11 +265,7 @@ fn folders_of(reading: &Reading) -> BTreeSet<PathBuf> {
 
 fn nearest_folder(folder: &Path) -> Option<PathBuf> {
     let here = |folder: &Path| {
-        if folder.as_os_str().is_empty() {
-            PathBuf::from(".")
-        } else {
-            folder.to_path_buf()
-        }
+        if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_path_buf() }
     };
     folder.ancestors().map(here).find(|folder| folder.is_dir())
 }

@@ -160,10 +160,7 @@ mod tests {
             EventKind::EnvironmentLost,
             EventKind::EnvironmentReached,
         ] {
-            assert_eq!(
-                serde_json::to_string(&kind).unwrap(),
-                format!("\"{}\"", kind.as_str())
-            );
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{}\"", kind.as_str()));
         }
         for kind in [
             ProgressKind::Starting,
@@ -174,10 +171,7 @@ mod tests {
             ProgressKind::Ready,
             ProgressKind::Error,
         ] {
-            assert_eq!(
-                serde_json::to_string(&kind).unwrap(),
-                format!("\"{}\"", kind.as_str())
-            );
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{}\"", kind.as_str()));
         }
     }
 }

@@ -214,9 +214,6 @@ mod tests {
 
     #[test]
     fn a_phase_of_a_newer_dormouse_reads_as_unknown() {
-        assert_eq!(
-            serde_json::from_str::<Phase>("\"hovering\"").unwrap(),
-            Phase::Unknown
-        );
+        assert_eq!(serde_json::from_str::<Phase>("\"hovering\"").unwrap(), Phase::Unknown);
     }
 }

@@ -57,9 +57,7 @@ impl DockerAddress {
     /// Why TLS cannot be spoken to it.
     pub(crate) fn tls_misfit(&self) -> Option<ProviderError> {
         let endpoint = DockerEndpoint::parse(&self.0);
-        endpoint
-            .and_then(|endpoint| endpoint.with_tls(TlsOptions::default()))
-            .err()
+        endpoint.and_then(|endpoint| endpoint.with_tls(TlsOptions::default())).err()
     }
 }
 
@@ -100,13 +98,10 @@ pub(crate) fn listen_or_unix(node: &Node) -> Result<Listen, Flaw> {
 pub(crate) fn network(node: &Node) -> Result<IpNet, Flaw> {
     let text = values::filled(node)?;
     let address = || text.parse::<IpAddr>().map(IpNet::from);
-    text.parse::<IpNet>()
-        .map(|network| network.trunc())
-        .or_else(|_| address())
-        .map_err(|_| {
-            Flaw::new(format!("is not a network: {}", quote(&text)))
-                .hint("say \"10.0.0.0/8\", \"fd00::/8\" or one address")
-        })
+    text.parse::<IpNet>().map(|network| network.trunc()).or_else(|_| address()).map_err(|_| {
+        Flaw::new(format!("is not a network: {}", quote(&text)))
+            .hint("say \"10.0.0.0/8\", \"fd00::/8\" or one address")
+    })
 }
 
 /// The address of an engine, in the words of its provider.
@@ -132,14 +127,8 @@ mod tests {
     use super::*;
 
     fn node(text: &str) -> Node {
-        let spot = Spot::File {
-            path: std::path::Path::new("t.toml").into(),
-            span: 0..0,
-        };
-        Node {
-            value: Value::Text(text.into()),
-            spot,
-        }
+        let spot = Spot::File { path: std::path::Path::new("t.toml").into(), span: 0..0 };
+        Node { value: Value::Text(text.into()), spot }
     }
 
     #[test]
@@ -147,24 +136,11 @@ mod tests {
         for text in [":8080", "127.0.0.1:9900", "[::1]:80", "0.0.0.0:0"] {
             assert_eq!(listen(&node(text)).unwrap().to_string(), text);
         }
-        for text in [
-            "",
-            ":",
-            "8080",
-            ":99999",
-            "localhost:80",
-            ":+80",
-            "/run/x.sock",
-            "::1:80",
-        ] {
+        for text in ["", ":", "8080", ":99999", "localhost:80", ":+80", "/run/x.sock", "::1:80"] {
             assert!(listen(&node(text)).is_err(), "{text}");
         }
         let sockets = ["/run/d.sock", "unix:///run/d.sock"].map(|t| listen_or_unix(&node(t)));
-        assert!(
-            sockets
-                .iter()
-                .all(|l| *l == Ok(Listen::Unix("/run/d.sock".into())))
-        );
+        assert!(sockets.iter().all(|l| *l == Ok(Listen::Unix("/run/d.sock".into()))));
     }
 
     #[test]

@@ -84,11 +84,7 @@ impl Form {
     /// the env var `NO_COLOR`.
     pub fn for_people(is_terminal: bool) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if is_terminal && !refused {
-            Self::Colour
-        } else {
-            Self::Plain
-        }
+        if is_terminal && !refused { Self::Colour } else { Self::Plain }
     }
 }
 
@@ -138,12 +134,7 @@ pub fn render(findings: &[Finding], sources: &Sources, form: Form) -> String {
 
 /// Shows findings to programs.
 pub fn list(findings: &[Finding], sources: &Sources) -> FindingList {
-    FindingList {
-        findings: findings
-            .iter()
-            .map(|finding| view(finding, sources))
-            .collect(),
-    }
+    FindingList { findings: findings.iter().map(|finding| view(finding, sources)).collect() }
 }
 
 fn json(findings: &[Finding], sources: &Sources) -> String {
@@ -172,21 +163,13 @@ fn summary(findings: &[Finding], path: Option<&Path>) -> String {
         (0, warnings) => format!("{what}: good, with {}\n", count(warnings, "warning")),
         (errors, 0) => format!("{what}: {}\n", count(errors, "error")),
         (errors, warnings) => {
-            format!(
-                "{what}: {}, {}\n",
-                count(errors, "error"),
-                count(warnings, "warning")
-            )
+            format!("{what}: {}, {}\n", count(errors, "error"), count(warnings, "warning"))
         }
     }
 }
 
 fn count(number: usize, what: &str) -> String {
-    if number == 1 {
-        format!("1 {what}")
-    } else {
-        format!("{number} {what}s")
-    }
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn render_one(finding: &Finding, sources: &Sources, form: Form, text: &mut String) {
@@ -199,9 +182,7 @@ fn render_one(finding: &Finding, sources: &Sources, form: Form, text: &mut Strin
         .without_cause_chain()
         .without_syntax_highlighting();
     let mut rendered = String::new();
-    handler
-        .render_report(&mut rendered, &shown)
-        .expect("writing to a string cannot fail");
+    handler.render_report(&mut rendered, &shown).expect("writing to a string cannot fail");
     text.push_str(rendered.trim_start_matches([' ', '\n']));
     if let Some(Place::Label { target, key }) = &finding.place {
         let (target, key) = (super::report::quote(target), super::report::quote(key));
@@ -271,11 +252,7 @@ impl Position {
         let column = text[line_start..span.start].chars().count() + 1;
         let first_line = text[span].split(['\n', '\r']).next().unwrap_or_default();
         let length = first_line.chars().count().max(1);
-        Self {
-            line: before.matches('\n').count() + 1,
-            column,
-            end_column: column + length,
-        }
+        Self { line: before.matches('\n').count() + 1, column, end_column: column + length }
     }
 }
 
@@ -304,10 +281,7 @@ impl<'f> Shown<'f> {
         let source = match &finding.place {
             Some(Place::File { path, span }) => sources.get(path).map(|text| {
                 let span = within(text, span);
-                (
-                    NamedSource::new(path.to_string_lossy(), text.clone()),
-                    span.into(),
-                )
+                (NamedSource::new(path.to_string_lossy(), text.clone()), span.into())
             }),
             Some(Place::Label { .. }) | None => None,
         };
@@ -338,15 +312,11 @@ impl Diagnostic for Shown<'_> {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.source
-            .as_ref()
-            .map(|(source, _)| source as &dyn SourceCode)
+        self.source.as_ref().map(|(source, _)| source as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let (_, span) = self.source.as_ref()?;
-        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(
-            None, *span,
-        ))))
+        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(None, *span))))
     }
 }

@@ -20,19 +20,13 @@ const FILES: [&str; 2] = ["dormouse.toml", "/etc/dormouse/dormouse.toml"];
 
 /// The file that is read when none is named.
 pub fn locate() -> Option<PathBuf> {
-    FILES
-        .into_iter()
-        .map(PathBuf::from)
-        .find(|path| path.exists())
+    FILES.into_iter().map(PathBuf::from).find(|path| path.exists())
 }
 
 impl Settings {
     /// What holds without a file: the labels of this machine's engine, where it has one.
     pub fn without_file() -> Self {
-        Self::standard(
-            &|name| std::env::var(name).ok(),
-            Path::new(DOCKER_SOCKET).exists(),
-        )
+        Self::standard(&|name| std::env::var(name).ok(), Path::new(DOCKER_SOCKET).exists())
     }
 
     /// The settings of the default file.
@@ -46,14 +40,7 @@ impl Settings {
                 token: None,
                 network: None,
             });
-            environments.insert(
-                name.clone(),
-                EnvironmentSpec {
-                    name,
-                    kind,
-                    labels: true,
-                },
-            );
+            environments.insert(name.clone(), EnvironmentSpec { name, kind, labels: true });
         }
         Self {
             gateway: Gateway::standard(env),

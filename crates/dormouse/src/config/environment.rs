@@ -54,14 +54,7 @@ pub(crate) fn with_implicit(
     let name = EnvironmentName::new(PROCESS);
     if !specs.contains_key(&name) && workloads.iter().any(|draft| draft.environment == name) {
         let kind = EnvironmentKind::Process;
-        specs.insert(
-            name.clone(),
-            EnvironmentSpec {
-                name,
-                kind,
-                labels: false,
-            },
-        );
+        specs.insert(name.clone(), EnvironmentSpec { name, kind, labels: false });
     }
     specs
 }
@@ -80,11 +73,7 @@ fn read(
     let spec = match (docker, process) {
         (Some(docker), None | Some(false)) => {
             let kind = EnvironmentKind::Docker(docker);
-            Some(EnvironmentSpec {
-                name,
-                kind,
-                labels: labels.unwrap_or(true),
-            })
+            Some(EnvironmentSpec { name, kind, labels: labels.unwrap_or(true) })
         }
         (Some(_), Some(true)) => {
             let flaw = Flaw::new("is of two kinds, docker and process");
@@ -94,11 +83,7 @@ fn read(
         (None, Some(true)) => {
             refuse_engine_keys(&section, report);
             let kind = EnvironmentKind::Process;
-            Some(EnvironmentSpec {
-                name,
-                kind,
-                labels: false,
-            })
+            Some(EnvironmentSpec { name, kind, labels: false })
         }
         (None, None | Some(false)) => {
             if !declared {
@@ -126,18 +111,9 @@ fn read_docker(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Doc
     let address = address?;
     if let (Some(entry), Some(misfit)) = (tls_entry, address.tls_misfit()) {
         let flaw = Flaw::new(format!("has no meaning here: {misfit}"));
-        section.flaw(
-            report,
-            entry,
-            flaw.hint("TLS is spoken to https:// addresses"),
-        );
+        section.flaw(report, entry, flaw.hint("TLS is spoken to https:// addresses"));
     }
-    Some(DockerSpec {
-        address,
-        tls,
-        token,
-        network,
-    })
+    Some(DockerSpec { address, tls, token, network })
 }
 
 fn read_tls(mut section: Section<'_>, report: &mut Report<'_>) -> TlsSpec {
@@ -148,9 +124,7 @@ fn read_tls(mut section: Section<'_>, report: &mut Report<'_>) -> TlsSpec {
         cert: section.read(report, "cert", pem),
         key: section.read(report, "key", pem),
         server_name: section.read(report, "server_name", values::filled),
-        insecure: section
-            .read(report, "insecure", values::flag)
-            .unwrap_or(false),
+        insecure: section.read(report, "insecure", values::flag).unwrap_or(false),
     };
     if section.has("cert") != section.has("key") {
         let flaw = Flaw::new("needs both `cert` and `key`, or neither");
@@ -180,11 +154,9 @@ fn read_labels(entry: &Entry, section: &Section<'_>, report: &mut Report<'_>) ->
                 }
             }
         }
-        Err(_) => section.flaw(
-            report,
-            entry,
-            values::wrong_kind("true, false or a list", &entry.node),
-        ),
+        Err(_) => {
+            section.flaw(report, entry, values::wrong_kind("true, false or a list", &entry.node))
+        }
     }
     ours
 }

@@ -18,11 +18,8 @@ const ADMIN_PORT: u16 = 9900;
 /// The port of HTTP visitors when nothing is said.
 const HTTP_PORT: u16 = 8080;
 
-const SCOPES: [Word<Scope>; 3] = [
-    ("read", Scope::Read),
-    ("operate", Scope::Operate),
-    ("admin", Scope::Admin),
-];
+const SCOPES: [Word<Scope>; 3] =
+    [("read", Scope::Read), ("operate", Scope::Operate), ("admin", Scope::Admin)];
 
 impl Gateway {
     /// The gateway of a configuration that says nothing about it.
@@ -80,20 +77,15 @@ fn refuse_open_admin(gateway: &Gateway, section: &Section<'_>, report: &mut Repo
     let Some(entry) = section.peek("admin") else {
         return;
     };
-    let flaw = Flaw::new(format!(
-        "lets anybody who can reach {open} in without a token"
-    ))
-    .slug("open-admin")
-    .hint("listen on 127.0.0.1 or a unix socket, or set admin_tokens");
+    let flaw = Flaw::new(format!("lets anybody who can reach {open} in without a token"))
+        .slug("open-admin")
+        .hint("listen on 127.0.0.1 or a unix socket, or set admin_tokens");
     section.flaw(report, entry, flaw);
 }
 
 fn token(node: &Node, env: EnvLookup<'_>) -> Result<AdminToken, Flaw> {
     let Value::Table(entries) = &node.value else {
-        return Err(values::wrong_kind(
-            "a table such as { token = { env = \"X\" } }",
-            node,
-        ));
+        return Err(values::wrong_kind("a table such as { token = { env = \"X\" } }", node));
     };
     let mut token = None;
     let mut scope = Scope::Admin;
@@ -109,9 +101,7 @@ fn token(node: &Node, env: EnvLookup<'_>) -> Result<AdminToken, Flaw> {
             }
             _ => {
                 let flaw = Flaw::new("has a token with an unknown key").at(&entry.spot);
-                return Err(flaw
-                    .slug("unknown-key")
-                    .hint("the keys here are token, scope"));
+                return Err(flaw.slug("unknown-key").hint("the keys here are token, scope"));
             }
         }
     }
@@ -121,15 +111,8 @@ fn token(node: &Node, env: EnvLookup<'_>) -> Result<AdminToken, Flaw> {
 
 /// The XDG state folder.
 fn state_folder(env: EnvLookup<'_>) -> PathBuf {
-    let absolute = |name| {
-        env(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let absolute = |name| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
-        .map_or_else(
-            || PathBuf::from("/var/lib/dormouse"),
-            |state| state.join("dormouse"),
-        )
+        .map_or_else(|| PathBuf::from("/var/lib/dormouse"), |state| state.join("dormouse"))
 }

@@ -89,18 +89,11 @@ fn containers_home(
     check_environment(&environment, entry, section, known, report)?;
     let environment = EnvironmentName::new(&environment);
     if let Some(EnvironmentKind::Process) = known.specs.get(&environment).map(|spec| &spec.kind) {
-        let flaw = Flaw::new(format!(
-            "names {}, whose workloads have a `command`",
-            quote(text)
-        ));
+        let flaw = Flaw::new(format!("names {}, whose workloads have a `command`", quote(text)));
         section.flaw(report, entry, flaw);
         return None;
     }
-    Some(Home {
-        environment,
-        target: Target::new(&target),
-        launch: None,
-    })
+    Some(Home { environment, target: Target::new(&target), launch: None })
 }
 
 fn process_home(
@@ -111,10 +104,8 @@ fn process_home(
     known: &Known,
     report: &mut Report<'_>,
 ) -> Option<Home> {
-    let entry = section
-        .peek("environment")
-        .or(section.peek("command"))
-        .expect("the caller read it");
+    let entry =
+        section.peek("environment").or(section.peek("command")).expect("the caller read it");
     let environment = match environment {
         Some(environment) if environment != PROCESS => {
             check_environment(&environment, entry, section, known, report)?;
@@ -124,19 +115,13 @@ fn process_home(
     };
     if let Some(EnvironmentKind::Docker(_)) = known.specs.get(&environment).map(|spec| &spec.kind) {
         let name = quote(environment.as_str());
-        let flaw = Flaw::new(format!(
-            "would run in {name}, which is not one of processes"
-        ));
+        let flaw = Flaw::new(format!("would run in {name}, which is not one of processes"));
         let hint =
             "give environments of containers another name, and those of processes process = true";
         section.flaw(report, entry, flaw.hint(hint));
         return None;
     }
-    Some(Home {
-        environment,
-        target: Target::new(name),
-        launch: Some(launch),
-    })
+    Some(Home { environment, target: Target::new(name), launch: Some(launch) })
 }
 
 fn check_environment(
@@ -149,11 +134,9 @@ fn check_environment(
     if known.names.contains(environment) {
         return Some(());
     }
-    let flaw = Flaw::new(format!(
-        "names the environment {}, which is not defined",
-        quote(environment)
-    ))
-    .slug("unknown-environment");
+    let flaw =
+        Flaw::new(format!("names the environment {}, which is not defined", quote(environment)))
+            .slug("unknown-environment");
     let flaw = match nearest(environment, known.names.iter().map(String::as_str)) {
         Some(name) => flaw.hint(format!("did you mean `{name}`?")),
         None => flaw.hint(format!("define it as [environment.{environment}]")),
@@ -170,12 +153,7 @@ fn read_launch(
     let folder = section.read(report, "folder", values::path);
     let env = section.read(report, "env", env_vars).unwrap_or_default();
     let command = section.read(report, "command", command)?;
-    Some(LaunchSpec {
-        command,
-        env,
-        folder,
-        port,
-    })
+    Some(LaunchSpec { command, env, folder, port })
 }
 
 fn command(node: &Node) -> Result<Vec<String>, Flaw> {
@@ -183,10 +161,8 @@ fn command(node: &Node) -> Result<Vec<String>, Flaw> {
         let flaw = values::wrong_kind("a list", node);
         return Err(flaw.hint("say [\"./app\", \"--port\", \"$PORT\"]; no shell reads it"));
     };
-    let words: Result<Vec<String>, Flaw> = items
-        .iter()
-        .map(|item| values::text(item).map_err(|flaw| flaw.at(&item.spot)))
-        .collect();
+    let words: Result<Vec<String>, Flaw> =
+        items.iter().map(|item| values::text(item).map_err(|flaw| flaw.at(&item.spot))).collect();
     match words? {
         words if words.first().is_none_or(String::is_empty) => {
             Err(Flaw::new("must begin with a program"))

@@ -75,10 +75,7 @@ fn read_one(path: &Path, sources: &mut Sources, report: &mut Report<'_>) -> Opti
     let (document, errors) = DeTable::parse_recoverable(&text);
     for error in errors {
         let span = error.span().unwrap_or(0..0);
-        let place = Place::File {
-            path: path.to_path_buf(),
-            span,
-        };
+        let place = Place::File { path: path.to_path_buf(), span };
         report.add(Finding::error("syntax", error.message()).at(place));
     }
     let entries = entries_of(document.get_ref(), &Arc::from(path));
@@ -91,17 +88,13 @@ fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!(
-            "it is larger than {FILE_BYTES_MAX} bytes"
-        )));
+        return Err(io::Error::other(format!("it is larger than {FILE_BYTES_MAX} bytes")));
     }
     Ok(text)
 }
 
 fn split_include(entries: Vec<Entry>) -> (Vec<Entry>, Vec<Entry>) {
-    entries
-        .into_iter()
-        .partition(|entry| entry.key == "include")
+    entries.into_iter().partition(|entry| entry.key == "include")
 }
 
 fn included(
@@ -141,11 +134,8 @@ fn expand(pattern: &str, from: &Path, folders: &mut Vec<PathBuf>) -> Result<Vec<
     let matches = glob::glob(&escaped.to_string_lossy())
         .map_err(|error| Flaw::new(format!("is not a pattern: {}", error.msg)))?;
     folders.push(fixed_part(&whole));
-    let mut files: Vec<PathBuf> = matches
-        .filter_map(Result::ok)
-        .filter(|path| path.is_file())
-        .take(FILES_MAX + 1)
-        .collect();
+    let mut files: Vec<PathBuf> =
+        matches.filter_map(Result::ok).filter(|path| path.is_file()).take(FILES_MAX + 1).collect();
     files.sort();
     Ok(files)
 }
@@ -155,10 +145,7 @@ fn fixed_part(pattern: &Path) -> PathBuf {
     let wild = |part: &std::path::Component<'_>| {
         part.as_os_str().to_string_lossy().contains(['*', '?', '['])
     };
-    pattern
-        .components()
-        .take_while(|part| !wild(part))
-        .collect()
+    pattern.components().take_while(|part| !wild(part)).collect()
 }
 
 /// Lays the tables of one more file over those that are there: tables of the same name grow, and a
@@ -177,10 +164,8 @@ fn lay(more: Vec<Entry>, entries: &mut Vec<Entry>, report: &mut Report<'_>) {
 }
 
 fn lay_keys(table: &str, more: Vec<Entry>, there: &mut Vec<Entry>, report: &mut Report<'_>) {
-    let known: std::collections::BTreeMap<String, Place> = there
-        .iter()
-        .map(|entry| (entry.key.clone(), entry.spot.place()))
-        .collect();
+    let known: std::collections::BTreeMap<String, Place> =
+        there.iter().map(|entry| (entry.key.clone(), entry.spot.place())).collect();
     for entry in more {
         match known.get(&entry.key) {
             Some(first) => {

@@ -74,22 +74,14 @@ pub(crate) fn load_with(path: &Path, env: EnvLookup<'_>) -> Loaded {
     }
     let settings = good.then_some(settings);
     findings.sort_by_key(|finding| order_of(finding, &read.files));
-    Loaded {
-        settings,
-        findings,
-        sources: read.sources,
-        files: read.files,
-        folders: read.folders,
-    }
+    Loaded { settings, findings, sources: read.sources, files: read.files, folders: read.folders }
 }
 
 /// How the workloads of a file that has errors clash. What they need is left out, for it may be
 /// what could not be read.
 fn clashes(settings: &Settings) -> impl Iterator<Item = Finding> {
     let findings = assemble(0, settings, &Found::new()).findings;
-    findings
-        .into_iter()
-        .filter(|finding| finding.slug != "unknown-need")
+    findings.into_iter().filter(|finding| finding.slug != "unknown-need")
 }
 
 /// What follows an error of syntax may only be its echo: a table that was never closed swallows

@@ -52,9 +52,7 @@ pub(crate) fn size(node: &Node) -> Result<u64, Flaw> {
         return Err(flaw.hint(format!("say \"{number}B\", or a size such as \"8MiB\"")));
     }
     let text = plain(node)?.trim();
-    let digits = text
-        .find(|char: char| !char.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit_bytes: u64 = match unit.trim() {
         "B" => 1,
@@ -83,12 +81,8 @@ pub(crate) fn status_range(node: &Node) -> Result<RangeInclusive<u16>, Flaw> {
     }
     let text = plain(node)?.trim();
     let (low, high) = text.split_once('-').unwrap_or((text, text));
-    let status = |text: &str| {
-        text.trim()
-            .parse()
-            .ok()
-            .filter(|status| (100..=599).contains(status))
-    };
+    let status =
+        |text: &str| text.trim().parse().ok().filter(|status| (100..=599).contains(status));
     match (status(low), status(high)) {
         (Some(low), Some(high)) if low <= high => Ok(low..=high),
         (Some(_), Some(_)) => Err(Flaw::new(format!("is an empty range: {}", quote(text)))),
@@ -130,17 +124,11 @@ fn parse_duration(text: &str) -> Result<Duration, Flaw> {
         return Err(not_one());
     }
     while !left.is_empty() {
-        let digits = left
-            .find(|char: char| !char.is_ascii_digit())
-            .ok_or_else(not_one)?;
+        let digits = left.find(|char: char| !char.is_ascii_digit()).ok_or_else(not_one)?;
         let (number, rest) = left.split_at(digits);
-        let unit_end = rest
-            .find(|char: char| !char.is_ascii_alphabetic())
-            .unwrap_or(rest.len());
+        let unit_end = rest.find(|char: char| !char.is_ascii_alphabetic()).unwrap_or(rest.len());
         let (unit, rest) = rest.split_at(unit_end);
-        let unit_ms = unit_ms(unit)
-            .filter(|unit| *unit < last_unit_ms)
-            .ok_or_else(not_one)?;
+        let unit_ms = unit_ms(unit).filter(|unit| *unit < last_unit_ms).ok_or_else(not_one)?;
         let number: u64 = number.parse().map_err(|_| not_one())?;
         total_ms = number
             .checked_mul(unit_ms)
@@ -150,11 +138,7 @@ fn parse_duration(text: &str) -> Result<Duration, Flaw> {
         left = rest.trim_start();
     }
     let total = Duration::from_millis(total_ms);
-    if total > DURATION_MAX {
-        Err(too_long())
-    } else {
-        Ok(total)
-    }
+    if total > DURATION_MAX { Err(too_long()) } else { Ok(total) }
 }
 
 fn unit_ms(unit: &str) -> Option<u64> {
@@ -192,16 +176,9 @@ mod tests {
     ) {
         for (text, expected) in cases {
             for value in [Value::Text((*text).into()), Value::Flat((*text).into())] {
-                let spot = Spot::File {
-                    path: Path::new("t.toml").into(),
-                    span: 0..0,
-                };
+                let spot = Spot::File { path: Path::new("t.toml").into(), span: 0..0 };
                 let outcome = read(&Node { value, spot });
-                assert_eq!(
-                    outcome.as_ref().ok(),
-                    expected.as_ref(),
-                    "{text}: {outcome:?}"
-                );
+                assert_eq!(outcome.as_ref().ok(), expected.as_ref(), "{text}: {outcome:?}");
             }
         }
     }
@@ -234,19 +211,9 @@ mod tests {
             ("18446744073709551615d", None),
         ];
         check(duration, &cases);
-        check(
-            duration_or_zero,
-            &[("0s", ms(0)), ("0ms", ms(0)), ("0", None), ("never", None)],
-        );
+        check(duration_or_zero, &[("0s", ms(0)), ("0ms", ms(0)), ("0", None), ("never", None)]);
         let half_hour = Some(Duration::from_secs(1800));
-        check(
-            duration_or_never,
-            &[
-                ("never", Some(None)),
-                ("30m", Some(half_hour)),
-                ("0s", None),
-            ],
-        );
+        check(duration_or_never, &[("never", Some(None)), ("30m", Some(half_hour)), ("0s", None)]);
     }
 
     #[test]

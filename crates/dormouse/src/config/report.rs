@@ -39,13 +39,7 @@ pub(crate) struct Flaw {
 
 impl<'a> Report<'a> {
     pub(crate) fn new(env: EnvLookup<'a>) -> Self {
-        Self {
-            env,
-            findings: Vec::new(),
-            unlisted: 0,
-            workload: None,
-            asked: BTreeMap::new(),
-        }
+        Self { env, findings: Vec::new(), unlisted: 0, workload: None, asked: BTreeMap::new() }
     }
 
     /// From now on findings are about `workload`.
@@ -76,18 +70,13 @@ impl<'a> Report<'a> {
     }
 
     pub(crate) fn error_count(&self) -> usize {
-        self.findings
-            .iter()
-            .filter(|finding| finding.is_error())
-            .count()
-            + self.unlisted
+        self.findings.iter().filter(|finding| finding.is_error()).count() + self.unlisted
     }
 
     pub(crate) fn into_findings(mut self) -> Vec<Finding> {
         if self.unlisted > 0 {
             let message = format!("{} more findings are not listed", self.unlisted);
-            self.findings
-                .push(Finding::error("too-many-findings", message));
+            self.findings.push(Finding::error("too-many-findings", message));
         }
         self.findings
     }
@@ -95,19 +84,11 @@ impl<'a> Report<'a> {
 
 impl Flaw {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self {
-            slug: "bad-value",
-            message: message.into(),
-            hint: None,
-            spot: None,
-        }
+        Self { slug: "bad-value", message: message.into(), hint: None, spot: None }
     }
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: Some(hint.into()),
-            ..self
-        }
+        Self { hint: Some(hint.into()), ..self }
     }
 
     pub(crate) fn slug(self, slug: &'static str) -> Self {
@@ -115,38 +96,24 @@ impl Flaw {
     }
 
     pub(crate) fn at(self, spot: &Spot) -> Self {
-        Self {
-            spot: Some(spot.clone()),
-            ..self
-        }
+        Self { spot: Some(spot.clone()), ..self }
     }
 
     /// The same flaw at `spot`, unless its place is known better.
     pub(crate) fn or_at(self, spot: &Spot) -> Self {
-        if self.spot.is_some() {
-            self
-        } else {
-            self.at(spot)
-        }
+        if self.spot.is_some() { self } else { self.at(spot) }
     }
 
     /// A value of the contract that this version does not serve.
     pub(crate) fn not_yet(value: &str) -> Self {
-        let message = format!(
-            "says {}, which is not supported by this version yet",
-            quote(value)
-        );
+        let message = format!("says {}, which is not supported by this version yet", quote(value));
         Self::new(message).slug("not-yet")
     }
 }
 
 /// The word of `known` that `word` is probably a misspelling of.
 pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let word: String = word
-        .chars()
-        .take(64)
-        .collect::<String>()
-        .to_ascii_lowercase();
+    let word: String = word.chars().take(64).collect::<String>().to_ascii_lowercase();
     let allowed = (word.chars().count() / 3).clamp(1, 3);
     known
         .into_iter()

@@ -20,10 +20,7 @@ pub(crate) fn read_end(
     section: &mut Section<'_>,
     report: &mut Report<'_>,
 ) -> (Option<u16>, Option<Scheme>) {
-    (
-        section.read(report, "port", values::port),
-        section.read(report, "scheme", scheme),
-    )
+    (section.read(report, "port", values::port), section.read(report, "scheme", scheme))
 }
 
 /// Reads the patterns of the key `key`.
@@ -48,11 +45,7 @@ pub(crate) fn read_all(
         return;
     };
     let Value::List(items) = &entry.node.value else {
-        section.flaw(
-            report,
-            entry,
-            values::wrong_kind("a list of tables", &entry.node),
-        );
+        section.flaw(report, entry, values::wrong_kind("a list of tables", &entry.node));
         return;
     };
     for item in items {
@@ -76,14 +69,11 @@ pub(crate) fn read_route(
         section.complain(report, Flaw::new("has no `host`").slug("missing-key"));
     }
     let scheme = own_scheme.unwrap_or(scheme);
-    routes.extend(hosts.into_iter().map(|(pattern, place)| RouteWish {
-        spec: RouteSpec {
-            pattern,
-            port,
-            scheme,
-        },
-        place,
-    }));
+    routes.extend(
+        hosts
+            .into_iter()
+            .map(|(pattern, place)| RouteWish { spec: RouteSpec { pattern, port, scheme }, place }),
+    );
     section.close(report);
 }
 
@@ -105,10 +95,7 @@ fn scheme(node: &Node) -> Result<Scheme, Flaw> {
 fn pattern(node: &Node) -> Result<Pattern, Flaw> {
     let text = values::filled(node)?;
     Pattern::parse(&text).map_err(|error| {
-        let flaw = Flaw::new(format!(
-            "has {}, which is not a hostname: {error}",
-            quote(&text)
-        ));
+        let flaw = Flaw::new(format!("has {}, which is not a hostname: {error}", quote(&text)));
         flaw.hint("say \"example.com\", \"*.example.com\" or \"example.com/path\"")
     })
 }

@@ -69,13 +69,10 @@ fn sourced(node: &Node, env: EnvLookup<'_>) -> Result<Secret, Flaw> {
 fn from_env(node: &Node, env: EnvLookup<'_>) -> Result<Secret, Flaw> {
     let name = values::filled(node)?;
     let text = env(&name).ok_or_else(|| {
-        Flaw::new(format!(
-            "names the env var {}, which is not set",
-            quote(&name)
-        ))
-        .slug("missing-env-var")
-        .hint("set it for the process that runs dormouse")
-        .at(&node.spot)
+        Flaw::new(format!("names the env var {}, which is not set", quote(&name)))
+            .slug("missing-env-var")
+            .hint("set it for the process that runs dormouse")
+            .at(&node.spot)
     })?;
     filled(text)
 }
@@ -99,19 +96,13 @@ fn read_bounded(path: &PathBuf) -> std::io::Result<String> {
     let file = std::fs::File::open(path)?;
     file.take(SECRET_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > SECRET_MAX {
-        return Err(std::io::Error::other(format!(
-            "it is larger than {SECRET_MAX} bytes"
-        )));
+        return Err(std::io::Error::other(format!("it is larger than {SECRET_MAX} bytes")));
     }
     Ok(text)
 }
 
 fn filled(text: String) -> Result<Secret, Flaw> {
-    if text.is_empty() {
-        Err(Flaw::new("must not be empty"))
-    } else {
-        Ok(Secret(text))
-    }
+    if text.is_empty() { Err(Flaw::new("must not be empty")) } else { Ok(Secret(text)) }
 }
 
 fn shape() -> Flaw {

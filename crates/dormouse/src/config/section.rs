@@ -25,18 +25,13 @@ impl<'t> Section<'t> {
     /// Opens the table that `entry` holds.
     pub(crate) fn open(entry: &'t Entry, title: &Title, report: &mut Report<'_>) -> Option<Self> {
         let section = Self::of(&entry.node, &entry.spot, title);
-        section
-            .map_err(|flaw| report.add(flaw_finding(&title.name, &entry.node.spot, flaw)))
-            .ok()
+        section.map_err(|flaw| report.add(flaw_finding(&title.name, &entry.node.spot, flaw))).ok()
     }
 
     /// Opens a table that stands in a list or at the top.
     pub(crate) fn of(node: &'t Node, spot: &Spot, title: &Title) -> Result<Self, Flaw> {
         let Value::Table(entries) = &node.value else {
-            return Err(Flaw::new(format!(
-                "must be a table, and is {}",
-                node.value.kind()
-            )));
+            return Err(Flaw::new(format!("must be a table, and is {}", node.value.kind())));
         };
         if entries.len() > ENTRIES_MAX {
             return Err(Flaw::new("has too many entries"));
@@ -54,10 +49,7 @@ impl<'t> Section<'t> {
 
     /// The title of the table or list under `key`.
     pub(crate) fn title(&self, key: &str) -> Title {
-        Title {
-            name: join(&self.name, key),
-            pattern: join(&self.pattern, key),
-        }
+        Title { name: join(&self.name, key), pattern: join(&self.pattern, key) }
     }
 
     /// The entry `key`, which counts as understood from now on.
@@ -133,11 +125,7 @@ impl<'t> Section<'t> {
             match reader(item) {
                 Ok(value) => read.push(value),
                 Err(flaw) => {
-                    let flaw = if flaw.spot.is_none() {
-                        flaw.at(&item.spot)
-                    } else {
-                        flaw
-                    };
+                    let flaw = if flaw.spot.is_none() { flaw.at(&item.spot) } else { flaw };
                     self.flaw(report, entry, flaw);
                 }
             }
@@ -154,10 +142,7 @@ impl<'t> Section<'t> {
             };
             self.taken[at] = true;
             let entry = &self.entries[at];
-            let message = format!(
-                "{} is not supported by this version yet",
-                self.name_of(entry)
-            );
+            let message = format!("{} is not supported by this version yet", self.name_of(entry));
             let hint = "remove it until a version that supports it is installed";
             let finding = Finding::error("not-yet", message).with_hint(hint);
             report.add(finding.at(entry.spot.place()));
@@ -180,11 +165,7 @@ impl<'t> Section<'t> {
 
     /// Reports every key that nobody asked for.
     pub(crate) fn close(self, report: &mut Report<'_>) {
-        let left = self
-            .entries
-            .iter()
-            .zip(&self.taken)
-            .filter(|(_, taken)| !**taken);
+        let left = self.entries.iter().zip(&self.taken).filter(|(_, taken)| !**taken);
         for (entry, _) in left {
             report.add(self.unknown(entry));
         }
@@ -198,10 +179,7 @@ impl<'t> Section<'t> {
             }
             Spot::File { .. } => {
                 let table = quote(&self.name);
-                (
-                    format!("unknown key {} in {table}", quote(&entry.key)),
-                    "unknown-key",
-                )
+                (format!("unknown key {} in {table}", quote(&entry.key)), "unknown-key")
             }
             Spot::Label { key, .. } => (format!("unknown label {}", quote(key)), "unknown-label"),
         };
@@ -240,28 +218,18 @@ pub(crate) struct Title {
 impl Title {
     /// A table called `name`.
     pub(crate) fn new(name: &str) -> Self {
-        Self {
-            name: name.into(),
-            pattern: name.into(),
-        }
+        Self { name: name.into(), pattern: name.into() }
     }
 
     /// The table of the thing that a person called `name`.
     pub(crate) fn named(&self, name: &str) -> Self {
-        Self {
-            name: join(&self.name, name),
-            pattern: join(&self.pattern, "*"),
-        }
+        Self { name: join(&self.name, name), pattern: join(&self.pattern, "*") }
     }
 }
 
 /// A finding about the value of what is called `name`.
 pub(crate) fn flaw_finding(name: &str, spot: &Spot, flaw: Flaw) -> Finding {
-    let name = if name.starts_with('`') {
-        name.to_owned()
-    } else {
-        quote(name)
-    };
+    let name = if name.starts_with('`') { name.to_owned() } else { quote(name) };
     let place = flaw.spot.as_ref().unwrap_or(spot).place();
     let finding = Finding::error(flaw.slug, format!("{name} {}", flaw.message)).at(place);
     match flaw.hint {
@@ -271,9 +239,5 @@ pub(crate) fn flaw_finding(name: &str, spot: &Spot, flaw: Flaw) -> Finding {
 }
 
 fn join(table: &str, key: &str) -> String {
-    if table.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{table}.{key}")
-    }
+    if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") }
 }

@@ -185,14 +185,8 @@ pub(crate) struct RouteWish {
 
 /// Reads the whole tree. What is wrong goes to the report, and the rest is read nevertheless.
 pub(crate) fn read(entries: Vec<Entry>, report: &mut Report<'_>) -> Settings {
-    let spot = Spot::File {
-        path: PathBuf::new().into(),
-        span: 0..0,
-    };
-    let root = Node {
-        value: Value::Table(entries),
-        spot: spot.clone(),
-    };
+    let spot = Spot::File { path: PathBuf::new().into(), span: 0..0 };
+    let root = Node { value: Value::Table(entries), spot: spot.clone() };
     let mut section = Section::of(&root, &spot, &Title::new(""))
         .expect("the root is a table, and files are bounded");
     section.take_include(report);
@@ -205,10 +199,5 @@ pub(crate) fn read(entries: Vec<Entry>, report: &mut Report<'_>) -> Settings {
     section.not_yet(report, &["watch"]);
     section.close(report);
     let environments = environment::with_implicit(known.specs, &workloads);
-    Settings {
-        gateway,
-        environments,
-        defaults,
-        workloads,
-    }
+    Settings { gateway, environments, defaults, workloads }
 }

@@ -72,23 +72,13 @@ fn uncommented() -> Vec<String> {
     let is_setting = |rest: &&str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
     let setting = |line: &'static str| line.strip_prefix('#').filter(is_setting).unwrap_or(line);
     let text: Vec<&str> = DEFAULT_FILE.lines().map(setting).collect();
-    let text = text
-        .join("\n")
-        .replace("unix:///var/run/docker.sock", "https://engine.lan:2376");
+    let text = text.join("\n").replace("unix:///var/run/docker.sock", "https://engine.lan:2376");
     let (defaults, workloads) = text.split_once("[defaults.loading]").unwrap();
-    let probes: Vec<&str> = defaults
-        .lines()
-        .filter(|line| line.starts_with("ready ="))
-        .collect();
+    let probes: Vec<&str> = defaults.lines().filter(|line| line.starts_with("ready =")).collect();
     assert_eq!(probes.len(), 4);
     let with_probe = |probe: &&str| {
-        let others = defaults
-            .lines()
-            .filter(|line| !line.starts_with("ready =") || line == probe);
-        format!(
-            "{}\n[defaults.loading]{workloads}",
-            others.collect::<Vec<_>>().join("\n")
-        )
+        let others = defaults.lines().filter(|line| !line.starts_with("ready =") || line == probe);
+        format!("{}\n[defaults.loading]{workloads}", others.collect::<Vec<_>>().join("\n"))
     };
     probes.iter().map(with_probe).collect()
 }
@@ -111,16 +101,11 @@ fn the_default_file_names_every_key_with_a_value_that_is_legal() {
     }
     // What can be said of all workloads is explained once, under [defaults].
     let explained = |key: &str| {
-        let default = key
-            .strip_prefix("workload.*.")
-            .map(|key| format!("defaults.{key}"));
+        let default = key.strip_prefix("workload.*.").map(|key| format!("defaults.{key}"));
         named[key] || default.is_some_and(|key| named.get(&key) == Some(&true))
     };
     let missing: Vec<&String> = named.keys().filter(|key| !explained(key)).collect();
-    assert!(
-        missing.is_empty(),
-        "the default file does not name {missing:?}"
-    );
+    assert!(missing.is_empty(), "the default file does not name {missing:?}");
     assert!(named.len() > 60, "the test follows too few keys: {named:?}");
 }
 
@@ -192,18 +177,12 @@ fn every_finding_is_told_at_once_and_at_its_place() {
             "[defaults]\nidle_timeout = 0\nwake_timeout = 90\nstop_timeout = \"ten\"\n\
              drain_timeout = \"never\"\n[gateway]\ndrain = \"30m1h\"\n",
         ),
-        (
-            "zero-text",
-            "[defaults]\nidle_timeout = \"0\"\nwake_timeout = \"0s\"\n",
-        ),
+        ("zero-text", "[defaults]\nidle_timeout = \"0\"\nwake_timeout = \"0s\"\n"),
         (
             "zero-idle",
             "[defaults]\nidle_timeout = \"0s\"\n[defaults.loading]\nrefresh = \"1500ms\"\n",
         ),
-        (
-            "sizes",
-            "[defaults.held]\nbytes = 8388608\nrequests = 0\nper_client = 1.5\n",
-        ),
+        ("sizes", "[defaults.held]\nbytes = 8388608\nrequests = 0\nper_client = 1.5\n"),
         ("size-unit", "[defaults.held]\nbytes = \"8 MegaByte\"\n"),
         (
             "words",
@@ -262,10 +241,7 @@ fn every_finding_is_told_at_once_and_at_its_place() {
             "[workload.a]\ncommand = [\"a\"]\nhosts = [\"http://a.example.com\", \"a b\"]\nport = 0\n\
              routes = [{ port = 70000 }, { host = \"b.example.com\", prot = 1 }, 3]\n",
         ),
-        (
-            "needs",
-            "[workload.a]\ncommand = [\"a\"]\nneeds = [\"bb:startd\", \"c c\", \"d\", 3]\n",
-        ),
+        ("needs", "[workload.a]\ncommand = [\"a\"]\nneeds = [\"bb:startd\", \"c c\", \"d\", 3]\n"),
         (
             "unknown-need",
             "[workload.a]\ncommand = [\"a\"]\nneeds = [\"databse\"]\n[workload.database]\ncommand = [\"d\"]\n",
@@ -283,23 +259,11 @@ fn every_finding_is_told_at_once_and_at_its_place() {
              [workload.b]\ntarget = \"local/x\"\nhosts = [\"x.example.com\", \"y.example.com\"]\n",
         ),
         ("signals", "[defaults]\nstop_signal = \"SIGTREM\"\n"),
-        (
-            "kinds",
-            "gateway = 1\n[defaults]\nloading = \"on\"\nheld = []\nready = 1979-05-27\n",
-        ),
-        (
-            "before-syntax",
-            "[gateway]\nadmn = 1\n[workload.a]\nidle_timeout = \"\n",
-        ),
-        (
-            "syntax",
-            "[gateway]\nhttp = :8080\ndrain = \"30s\n[defaults\nrest = \"stop\"\n",
-        ),
+        ("kinds", "gateway = 1\n[defaults]\nloading = \"on\"\nheld = []\nready = 1979-05-27\n"),
+        ("before-syntax", "[gateway]\nadmn = 1\n[workload.a]\nidle_timeout = \"\n"),
+        ("syntax", "[gateway]\nhttp = :8080\ndrain = \"30s\n[defaults\nrest = \"stop\"\n"),
         ("twice", "[gateway]\ndrain = \"1s\"\ndrain = \"2s\"\n"),
-        (
-            "tabs-and-wide",
-            "[defaults]\n\t# 日本語\n\"日本語\" = 1\n\tresst = \"stop\"\n",
-        ),
+        ("tabs-and-wide", "[defaults]\n\t# 日本語\n\"日本語\" = 1\n\tresst = \"stop\"\n"),
         ("at-the-end", "[workload.a]"),
     ];
     for (case, text) in cases {
@@ -328,40 +292,17 @@ fn included_files_are_laid_together() {
     let loaded = files.load();
     assert_eq!(loaded.findings, []);
     let settings = loaded.settings.unwrap();
-    let names: Vec<&str> = settings
-        .workloads
-        .iter()
-        .map(|draft| draft.name.as_str())
-        .collect();
+    let names: Vec<&str> = settings.workloads.iter().map(|draft| draft.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
     assert_eq!(settings.gateway.http, [Listen::Everywhere(81)]);
     assert_eq!(settings.gateway.drain.as_secs(), 5);
-    let rests = settings
-        .workloads
-        .iter()
-        .map(|draft| draft.treatment.policy.rest.as_str());
+    let rests = settings.workloads.iter().map(|draft| draft.treatment.policy.rest.as_str());
     assert_eq!(rests.collect::<Vec<_>>(), ["pause", "pause"]);
-    let folder = settings.workloads[0]
-        .launch
-        .as_ref()
-        .unwrap()
-        .folder
-        .clone();
+    let folder = settings.workloads[0].launch.as_ref().unwrap().folder.clone();
     assert_eq!(folder.unwrap(), files.0.path().join("conf.d/work"));
-    let read = loaded
-        .files
-        .iter()
-        .map(|path| path.strip_prefix(files.0.path()).unwrap());
+    let read = loaded.files.iter().map(|path| path.strip_prefix(files.0.path()).unwrap());
     let read: Vec<String> = read.map(|path| path.display().to_string()).collect();
-    assert_eq!(
-        read,
-        [
-            "dormouse.toml",
-            "conf.d/a.toml",
-            "conf.d/b.toml",
-            "extra.toml"
-        ]
-    );
+    assert_eq!(read, ["dormouse.toml", "conf.d/a.toml", "conf.d/b.toml", "extra.toml"]);
     assert!(loaded.folders.contains(&files.0.path().join("conf.d")));
 }
 
@@ -374,14 +315,8 @@ fn included_files_have_findings_of_their_own() {
                 "dormouse.toml",
                 "include = [\"conf.d/*.toml\", \"gone.toml\", 3, \"***\"]\n[gateway]\ndrain = \"5s\"\n",
             ),
-            (
-                "conf.d/a.toml",
-                "[workload.a]\ncommand = [\"a\"]\n[gateway]\ndrain = \"6s\"\n",
-            ),
-            (
-                "conf.d/b.toml",
-                "[workload.a]\ncommand = [\"a\"]\nprot = 1\n",
-            ),
+            ("conf.d/a.toml", "[workload.a]\ncommand = [\"a\"]\n[gateway]\ndrain = \"6s\"\n"),
+            ("conf.d/b.toml", "[workload.a]\ncommand = [\"a\"]\nprot = 1\n"),
         ],
     );
 }
@@ -404,10 +339,7 @@ fn secrets_are_read_and_not_shown() {
     let token = &settings.gateway.admin_tokens[0];
     assert_eq!((token.token.reveal(), token.scope), ("canary", Scope::Read));
     assert!(!format!("{settings:?}").contains("canary"));
-    assert_eq!(
-        settings.gateway.admin[1],
-        Listen::Unix("/run/d.sock".into())
-    );
+    assert_eq!(settings.gateway.admin[1], Listen::Unix("/run/d.sock".into()));
 }
 
 #[test]
@@ -425,23 +357,15 @@ fn processes_have_an_environment_without_being_given_one() {
 
 #[test]
 fn findings_for_programs_have_lines_and_columns() {
-    let files = Files::new(&[(
-        "dormouse.toml",
-        "[defaults]\n  \"é\" = 1\n\n  idle_timout = \"3m\"\n",
-    )]);
+    let files =
+        Files::new(&[("dormouse.toml", "[defaults]\n  \"é\" = 1\n\n  idle_timout = \"3m\"\n")]);
     let loaded = files.load();
     let list = list(&loaded.findings, &loaded.sources);
-    let places: Vec<_> = list
-        .findings
-        .iter()
-        .map(|f| (f.slug, f.line, f.column, f.end_column))
-        .collect();
+    let places: Vec<_> =
+        list.findings.iter().map(|f| (f.slug, f.line, f.column, f.end_column)).collect();
     assert_eq!(
         places,
-        [
-            ("unknown-key", Some(2), Some(3), Some(6)),
-            ("unknown-key", Some(4), Some(3), Some(14))
-        ]
+        [("unknown-key", Some(2), Some(3), Some(6)), ("unknown-key", Some(4), Some(3), Some(14))]
     );
     let json = serde_json::to_value(&list).unwrap();
     assert_eq!(json["findings"][1]["hint"], "did you mean `idle_timeout`?");
@@ -458,23 +382,14 @@ fn check_answers_with_an_exit_code() {
         (code, String::from_utf8(out).unwrap())
     };
     let (good, text) = code("[gateway]\n", Form::Plain);
-    assert_eq!(
-        (good, text.ends_with("dormouse.toml: good\n")),
-        (check::EXIT_GOOD, true)
-    );
+    assert_eq!((good, text.ends_with("dormouse.toml: good\n")), (check::EXIT_GOOD, true));
     let (bad, text) = code("x = 1\ny = 2\n", Form::Plain);
-    assert_eq!(
-        (bad, text.ends_with("dormouse.toml: 2 errors\n")),
-        (check::EXIT_INVALID, true)
-    );
+    assert_eq!((bad, text.ends_with("dormouse.toml: 2 errors\n")), (check::EXIT_INVALID, true));
     assert!(!text.contains('\u{1b}'));
     assert!(code("x = 1\n", Form::Colour).1.contains('\u{1b}'));
     let (bad, text) = code("x = 1\n", Form::Json);
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(
-        (bad, json["findings"].as_array().unwrap().len()),
-        (check::EXIT_INVALID, 1)
-    );
+    assert_eq!((bad, json["findings"].as_array().unwrap().len()), (check::EXIT_INVALID, 1));
     let cycle = "[workload.a]\ncommand = [\"a\"]\nneeds = [\"a\"]\n";
     assert_eq!(code(cycle, Form::Plain).0, check::EXIT_INVALID);
 }
@@ -485,26 +400,16 @@ fn an_error_does_not_hide_how_workloads_clash() {
         "x = 1\n[workload.a]\ncommand = [\"a\"]\nneeds = [\"a\", \"b\"]\n[workload.b]\nprot = 1\n",
     );
     let slugs: Vec<&str> = loaded.findings.iter().map(|finding| finding.slug).collect();
-    assert_eq!(
-        slugs,
-        ["unknown-key", "cycle", "missing-key", "unknown-key"]
-    );
+    assert_eq!(slugs, ["unknown-key", "cycle", "missing-key", "unknown-key"]);
     assert!(loaded.settings.is_none());
 }
 
 #[test]
 fn many_findings_are_bounded() {
-    let text: String = (0..5000)
-        .map(|number| format!("key{number} = 1\n"))
-        .collect();
+    let text: String = (0..5000).map(|number| format!("key{number} = 1\n")).collect();
     let loaded = load_text(&text);
     assert_eq!(loaded.findings.len(), 1001);
-    assert!(
-        loaded
-            .findings
-            .iter()
-            .any(|finding| finding.message.starts_with("4000 more"))
-    );
+    assert!(loaded.findings.iter().any(|finding| finding.message.starts_with("4000 more")));
 }
 
 /// Lines that look like a configuration, so that random texts get past the first character.

@@ -18,11 +18,7 @@ const READY_STATUS: std::ops::RangeInclusive<u16> = 200..=399;
 /// The longest heading of a loading page.
 const TITLE_MAX: usize = 200;
 
-const RESTS: [Word<Rest>; 3] = [
-    ("stop", Rest::Stop),
-    ("pause", Rest::Pause),
-    ("kill", Rest::Kill),
-];
+const RESTS: [Word<Rest>; 3] = [("stop", Rest::Stop), ("pause", Rest::Pause), ("kill", Rest::Kill)];
 
 const LATER_RESTS: [&str; 1] = ["snapshot"];
 
@@ -52,14 +48,8 @@ pub(crate) fn read_defaults(entry: Option<&Entry>, report: &mut Report<'_>) -> T
 pub(crate) fn read(section: &mut Section<'_>, treatment: &mut Treatment, report: &mut Report<'_>) {
     let policy = &mut treatment.policy;
     let set = &mut policy.idle_timeout;
-    put(
-        set,
-        section.read(report, "idle_timeout", quantities::duration_or_never),
-    );
-    put(
-        &mut policy.wake_timeout,
-        section.read(report, "wake_timeout", quantities::duration),
-    );
+    put(set, section.read(report, "idle_timeout", quantities::duration_or_never));
+    put(&mut policy.wake_timeout, section.read(report, "wake_timeout", quantities::duration));
     put(&mut policy.rest, section.read(report, "rest", rest));
     if let Some(signal) = section.read(report, "stop_signal", values::signal) {
         policy.stop_signal = Some(signal);
@@ -72,14 +62,8 @@ pub(crate) fn read(section: &mut Section<'_>, treatment: &mut Treatment, report:
         &mut policy.drain_timeout,
         section.read(report, "drain_timeout", quantities::duration_or_zero),
     );
-    put(
-        &mut policy.on_rest_failure,
-        section.read(report, "on_rest_failure", on_rest_failure),
-    );
-    put(
-        &mut policy.adopt,
-        section.read(report, "adopt", |node| values::word(node, &ADOPTS)),
-    );
+    put(&mut policy.on_rest_failure, section.read(report, "on_rest_failure", on_rest_failure));
+    put(&mut policy.adopt, section.read(report, "adopt", |node| values::word(node, &ADOPTS)));
     put(&mut policy.readiness, read_ready(section, report));
     read_loading(section, &mut treatment.loading, report);
     read_held(section, &mut treatment.held, report);
@@ -105,32 +89,23 @@ fn read_ready(parent: &mut Section<'_>, report: &mut Report<'_>) -> Option<Readi
         section.flaw(report, entry, flaw);
     }
     section.close(report);
-    http.map(|path| Readiness::Http {
-        path,
-        status: status.unwrap_or(READY_STATUS),
-    })
-    .or(grpc.map(|service| Readiness::Grpc { service }))
-    .or(tcp.map(|()| Readiness::Tcp))
-    .or(engine.map(|()| Readiness::Engine))
+    http.map(|path| Readiness::Http { path, status: status.unwrap_or(READY_STATUS) })
+        .or(grpc.map(|service| Readiness::Grpc { service }))
+        .or(tcp.map(|()| Readiness::Tcp))
+        .or(engine.map(|()| Readiness::Engine))
 }
 
 fn read_loading(parent: &mut Section<'_>, loading: &mut Loading, report: &mut Report<'_>) {
     let Some(mut section) = open(parent, "loading", report) else {
         return;
     };
-    put(
-        &mut loading.page,
-        section.read(report, "page", values::flag),
-    );
+    put(&mut loading.page, section.read(report, "page", values::flag));
     let theme = section.read(report, "theme", |node| values::word(node, &THEMES));
     put(&mut loading.theme, theme.map(str::to_owned));
     if let Some(title) = section.read(report, "title", title) {
         loading.title = Some(title);
     }
-    put(
-        &mut loading.refresh,
-        section.read(report, "refresh", refresh),
-    );
+    put(&mut loading.refresh, section.read(report, "refresh", refresh));
     put(&mut loading.status, section.read(report, "status", status));
     section.close(report);
 }
@@ -139,18 +114,9 @@ fn read_held(parent: &mut Section<'_>, held: &mut Held, report: &mut Report<'_>)
     let Some(mut section) = open(parent, "held", report) else {
         return;
     };
-    put(
-        &mut held.requests,
-        section.read(report, "requests", values::count),
-    );
-    put(
-        &mut held.bytes,
-        section.read(report, "bytes", quantities::size),
-    );
-    put(
-        &mut held.per_client,
-        section.read(report, "per_client", values::count),
-    );
+    put(&mut held.requests, section.read(report, "requests", values::count));
+    put(&mut held.bytes, section.read(report, "bytes", quantities::size));
+    put(&mut held.per_client, section.read(report, "per_client", values::count));
     section.close(report);
 }
 
@@ -161,9 +127,7 @@ fn open<'t>(
     report: &mut Report<'_>,
 ) -> Option<Section<'t>> {
     let title = parent.title(key);
-    parent
-        .take(report, key)
-        .and_then(|entry| Section::open(entry, &title, report))
+    parent.take(report, key).and_then(|entry| Section::open(entry, &title, report))
 }
 
 fn put<T>(place: &mut T, value: Option<T>) {
@@ -210,15 +174,11 @@ fn refresh(node: &Node) -> Result<Duration, Flaw> {
     if refresh.subsec_nanos() == 0 {
         return Ok(refresh);
     }
-    Err(Flaw::new(
-        "must be whole seconds, for that is what browsers understand",
-    ))
+    Err(Flaw::new("must be whole seconds, for that is what browsers understand"))
 }
 
 fn status(node: &Node) -> Result<u16, Flaw> {
     let status = values::whole(node, 100..=599)?;
-    let found = STATUSES
-        .into_iter()
-        .find(|known| i64::from(*known) == status);
+    let found = STATUSES.into_iter().find(|known| i64::from(*known) == status);
     found.ok_or_else(|| Flaw::new(format!("cannot be {status}")).hint("say 503, 202 or 200"))
 }

@@ -50,14 +50,12 @@ impl Spot {
     /// The place as findings say it.
     pub(crate) fn place(&self) -> Place {
         match self {
-            Self::File { path, span } => Place::File {
-                path: path.to_path_buf(),
-                span: span.clone(),
-            },
-            Self::Label { target, key } => Place::Label {
-                target: target.to_string(),
-                key: key.to_string(),
-            },
+            Self::File { path, span } => {
+                Place::File { path: path.to_path_buf(), span: span.clone() }
+            }
+            Self::Label { target, key } => {
+                Place::Label { target: target.to_string(), key: key.to_string() }
+            }
         }
     }
 
@@ -86,10 +84,8 @@ impl Value {
 
 /// Turns a parsed document into entries, in the order in which they stand in the file.
 pub(crate) fn entries_of(table: &DeTable<'_>, path: &Arc<Path>) -> Vec<Entry> {
-    let mut entries: Vec<(usize, Entry)> = table
-        .iter()
-        .map(|(key, value)| entry_of(key, value, path))
-        .collect();
+    let mut entries: Vec<(usize, Entry)> =
+        table.iter().map(|(key, value)| entry_of(key, value, path)).collect();
     entries.sort_by_key(|(start, _)| *start);
     entries.into_iter().map(|(_, entry)| entry).collect()
 }
@@ -99,23 +95,13 @@ fn entry_of(
     value: &Spanned<DeValue<'_>>,
     path: &Arc<Path>,
 ) -> (usize, Entry) {
-    let spot = Spot::File {
-        path: path.clone(),
-        span: key.span(),
-    };
-    let entry = Entry {
-        key: key.get_ref().to_string(),
-        spot,
-        node: node_of(value, path),
-    };
+    let spot = Spot::File { path: path.clone(), span: key.span() };
+    let entry = Entry { key: key.get_ref().to_string(), spot, node: node_of(value, path) };
     (key.span().start, entry)
 }
 
 fn node_of(value: &Spanned<DeValue<'_>>, path: &Arc<Path>) -> Node {
-    let spot = Spot::File {
-        path: path.clone(),
-        span: value.span(),
-    };
+    let spot = Spot::File { path: path.clone(), span: value.span() };
     let value = match value.get_ref() {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())

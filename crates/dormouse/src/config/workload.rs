@@ -13,11 +13,8 @@ use super::values::{self, Word};
 use super::{routes, treatment};
 use crate::registry::RouteSpec;
 
-const UNTILS: [Word<Until>; 3] = [
-    ("started", Until::Started),
-    ("ready", Until::Ready),
-    ("completed", Until::Completed),
-];
+const UNTILS: [Word<Until>; 3] =
+    [("started", Until::Started), ("ready", Until::Ready), ("completed", Until::Completed)];
 
 pub(crate) fn read_all(
     entry: Option<&Entry>,
@@ -72,24 +69,13 @@ fn read(
     let scheme = scheme.unwrap_or_default();
     let mut routes: Vec<RouteWish> = hosts
         .into_iter()
-        .map(|(pattern, place)| RouteWish {
-            spec: RouteSpec {
-                pattern,
-                port,
-                scheme,
-            },
-            place,
-        })
+        .map(|(pattern, place)| RouteWish { spec: RouteSpec { pattern, port, scheme }, place })
         .collect();
     routes::read_all(&mut section, scheme, &mut routes, report);
     let needs = read_needs(&mut section, report);
     section.not_yet(report, &["tcp", "udp"]);
     section.close(report);
-    let Home {
-        environment,
-        target,
-        launch,
-    } = home?;
+    let Home { environment, target, launch } = home?;
     treatment.policy.ports = routes::ports_of(port, &routes);
     Some(Draft {
         name: entry.key.clone(),
@@ -111,27 +97,17 @@ fn need(node: &Node) -> Result<NeedWish, Flaw> {
     let text = values::filled(node)?;
     let (name, until) = match text.rsplit_once(':') {
         Some((name, until)) => {
-            let word = Node {
-                value: Value::Flat(until.trim().into()),
-                spot: node.spot.clone(),
-            };
+            let word = Node { value: Value::Flat(until.trim().into()), spot: node.spot.clone() };
             (name.trim(), values::word(&word, &UNTILS)?)
         }
         None => (text.trim(), Until::Ready),
     };
-    let (environment, workload) = name
-        .split_once('/')
-        .map_or((None, name), |(environment, name)| {
-            (Some(environment), name)
-        });
+    let (environment, workload) =
+        name.split_once('/').map_or((None, name), |(environment, name)| (Some(environment), name));
     let legal = |name: &str| values::check_name(name).is_ok();
     if !legal(workload) || !environment.is_none_or(legal) {
         let flaw = Flaw::new(format!("has {}, which cannot be a workload", quote(name)));
         return Err(flaw.hint("say \"db\", \"db:started\" or \"environment/db:completed\""));
     }
-    Ok(NeedWish {
-        on: Wanted::Workload(name.to_owned()),
-        until,
-        place: node.spot.place(),
-    })
+    Ok(NeedWish { on: Wanted::Workload(name.to_owned()), until, place: node.spot.place() })
 }

@@ -16,16 +16,8 @@ const COMPOSE_DEPENDS_ON: &str = "com.docker.compose.depends_on";
 
 /// The Compose service that the labels name.
 pub(crate) fn compose_service(labels: &Labels) -> Option<ComposeService> {
-    let name = |key| {
-        labels
-            .get(key)
-            .filter(|name| values::check_name(name).is_ok())
-            .cloned()
-    };
-    Some(ComposeService {
-        project: name(COMPOSE_PROJECT)?,
-        service: name(COMPOSE_SERVICE)?,
-    })
+    let name = |key| labels.get(key).filter(|name| values::check_name(name).is_ok()).cloned();
+    Some(ComposeService { project: name(COMPOSE_PROJECT)?, service: name(COMPOSE_SERVICE)? })
 }
 
 /// Reads Compose's own `db:service_healthy:false,cache:service_started:true`.
@@ -44,11 +36,7 @@ pub(super) fn depends_on(
         return Vec::new();
     }
     let mut needs = Vec::new();
-    for item in text
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-    {
+    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let mut parts = item.split(':');
         let service = parts.next().unwrap_or_default();
         let until = match parts.next() {
@@ -60,11 +48,7 @@ pub(super) fn depends_on(
         match until.filter(|_| values::check_name(service).is_ok()) {
             Some(until) => {
                 let on = Wanted::Service(service.to_owned());
-                needs.push(NeedWish {
-                    on,
-                    until,
-                    place: place.clone(),
-                });
+                needs.push(NeedWish { on, until, place: place.clone() });
             }
             None => {
                 let message = format!("{} of `depends_on` is not understood", quote(item));

@@ -59,30 +59,15 @@ fn labels_say_everything_that_the_file_can() {
     );
     let policy = &web.policy;
     assert_eq!(policy.ports, [8080, 9090]);
-    assert_eq!(
-        (policy.idle_timeout, policy.wake_timeout.as_secs()),
-        (None, 120)
-    );
-    assert_eq!(
-        (policy.rest, policy.stop_signal.as_deref()),
-        (Rest::Pause, Some("SIGINT"))
-    );
+    assert_eq!((policy.idle_timeout, policy.wake_timeout.as_secs()), (None, 120));
+    assert_eq!((policy.rest, policy.stop_signal.as_deref()), (Rest::Pause, Some("SIGINT")));
     assert_eq!(policy.stop_timeout.as_secs(), 0);
     assert_eq!(policy.adopt, dormouse_core::policy::Adopt::Rest);
-    assert_eq!(
-        policy.readiness,
-        Readiness::Http {
-            path: "/health".into(),
-            status: 204..=204
-        }
-    );
+    assert_eq!(policy.readiness, Readiness::Http { path: "/health".into(), status: 204..=204 });
     assert_eq!(needs(web), [("local/db", Until::Started)]);
     assert_eq!((web.loading.page, web.loading.status), (false, 202));
     assert_eq!(web.loading.title.as_deref(), Some("Web, the"));
-    assert_eq!(
-        (web.held.requests, web.held.bytes, web.held.per_client),
-        (5, 1 << 20, 10_000)
-    );
+    assert_eq!((web.held.requests, web.held.bytes, web.held.per_client), (5, 1 << 20, 10_000));
     let db = workload(&registry, "local/db");
     assert_eq!(db.policy.idle_timeout.unwrap().as_secs(), 3600);
 }
@@ -96,18 +81,10 @@ fn each_probe_has_a_label() {
     };
     assert_eq!(probe("dormouse.ready.tcp", "true"), Readiness::Tcp);
     assert_eq!(probe("dormouse.ready.engine", "true"), Readiness::Engine);
-    assert_eq!(
-        probe("dormouse.ready.grpc", ""),
-        Readiness::Grpc {
-            service: String::new()
-        }
-    );
+    assert_eq!(probe("dormouse.ready.grpc", ""), Readiness::Grpc { service: String::new() });
     assert_eq!(
         probe("dormouse.ready.http", "/x"),
-        Readiness::Http {
-            path: "/x".into(),
-            status: 200..=399
-        }
+        Readiness::Http { path: "/x".into(), status: 200..=399 }
     );
 }
 
@@ -125,10 +102,7 @@ fn check(label: (&str, &str), slug: &str, message: &str) {
     assert!(registry.findings[0].place.is_some());
     assert_eq!(bad.misconfigured.as_deref(), Some(message));
     assert_eq!(routes(bad).len(), 1, "the visitor is to be told");
-    assert_eq!(
-        (good.misconfigured.as_deref(), routes(good).len()),
-        (None, 1)
-    );
+    assert_eq!((good.misconfigured.as_deref(), routes(good).len()), (None, 1));
 }
 
 #[test]
@@ -139,26 +113,14 @@ fn a_bad_label_hurts_its_own_workload_only() {
             "bad-value",
             "`dormouse.enable` must be true or false, not `yes`",
         ),
-        (
-            ("dormouse.idle_timout", "1m"),
-            "unknown-label",
-            "unknown label `dormouse.idle_timout`",
-        ),
-        (
-            ("dormouse.idle_timeout", "0"),
-            "bad-value",
-            "`dormouse.idle_timeout` has no unit: `0`",
-        ),
+        (("dormouse.idle_timout", "1m"), "unknown-label", "unknown label `dormouse.idle_timout`"),
+        (("dormouse.idle_timeout", "0"), "bad-value", "`dormouse.idle_timeout` has no unit: `0`"),
         (
             ("dormouse.rest", "snapshot"),
             "not-yet",
             "`dormouse.rest` says `snapshot`, which is not supported by this version yet",
         ),
-        (
-            ("dormouse.tcp", ":22"),
-            "not-yet",
-            "`dormouse.tcp` is not supported by this version yet",
-        ),
+        (("dormouse.tcp", ":22"), "not-yet", "`dormouse.tcp` is not supported by this version yet"),
         (
             ("dormouse.scheme", "https"),
             "not-yet",
@@ -169,37 +131,17 @@ fn a_bad_label_hurts_its_own_workload_only() {
             "bad-value",
             "`dormouse.port` must be a whole number, not `http`",
         ),
-        (
-            ("dormouse.ready.htp", "/"),
-            "unknown-label",
-            "unknown label `dormouse.ready.htp`",
-        ),
-        (
-            ("dormouse.ready", "tcp"),
-            "bad-value",
-            "`dormouse.ready` must be a table, and is text",
-        ),
-        (
-            ("dormouse.a.b.c.d", "x"),
-            "bad-label",
-            "unknown label `dormouse.a.b.c.d`",
-        ),
+        (("dormouse.ready.htp", "/"), "unknown-label", "unknown label `dormouse.ready.htp`"),
+        (("dormouse.ready", "tcp"), "bad-value", "`dormouse.ready` must be a table, and is text"),
+        (("dormouse.a.b.c.d", "x"), "bad-label", "unknown label `dormouse.a.b.c.d`"),
         (("dormouse.", "x"), "bad-label", "unknown label `dormouse.`"),
         (
             ("dormouse.host.x", "x"),
             "bad-label",
             "`dormouse.host.x` clashes with a label that is a part of it",
         ),
-        (
-            ("dormouse.route.api.port", "80"),
-            "missing-key",
-            "`dormouse.route.api` has no `host`",
-        ),
-        (
-            ("dormouse.needs", "nobody"),
-            "unknown-need",
-            "needs `nobody`, which is not a workload",
-        ),
+        (("dormouse.route.api.port", "80"), "missing-key", "`dormouse.route.api` has no `host`"),
+        (("dormouse.needs", "nobody"), "unknown-need", "needs `nobody`, which is not a workload"),
         (
             ("dormouse.name", "../../etc"),
             "bad-name",
@@ -234,15 +176,10 @@ fn labels_are_bounded() {
         "bad-label",
         "the text of `dormouse.loading.title` is longer than 8192 bytes",
     );
-    let keys: Vec<String> = (0..5000)
-        .map(|number| format!("dormouse.key{number}"))
-        .collect();
+    let keys: Vec<String> = (0..5000).map(|number| format!("dormouse.key{number}")).collect();
     let mut many: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "x")).collect();
     many.push(("dormouse.enable", "true"));
-    let registry = registry(
-        "",
-        &[("bad", &many), ("good", &[("dormouse.enable", "true")])],
-    );
+    let registry = registry("", &[("bad", &many), ("good", &[("dormouse.enable", "true")])]);
     assert!(workload(&registry, "local/bad").misconfigured.is_some());
     assert!(workload(&registry, "local/good").misconfigured.is_none());
     assert!(registry.findings.len() < 300);
@@ -253,13 +190,7 @@ fn only_enabled_containers_are_workloads() {
     let registry = registry(
         "",
         &[
-            (
-                "off",
-                &[
-                    ("dormouse.enable", "false"),
-                    ("dormouse.host", "off.example.com"),
-                ],
-            ),
+            ("off", &[("dormouse.enable", "false"), ("dormouse.host", "off.example.com")]),
             ("plain", &[("com.example", "x")]),
             ("misspelt", &[("dormouse.hosst", "x.example.com")]),
             ("by-route", &[("dormouse.route.a.host", "a.example.com")]),
@@ -268,10 +199,7 @@ fn only_enabled_containers_are_workloads() {
     let ids: Vec<&str> = registry.workloads.keys().map(WorkloadId::as_str).collect();
     assert_eq!(ids, ["local/by-route"]);
     assert_eq!(slugs(&registry), [("idle-label", "")]);
-    assert_eq!(
-        registry.findings[0].hint.as_deref(),
-        Some("did you mean `dormouse.host`?")
-    );
+    assert_eq!(registry.findings[0].hint.as_deref(), Some("did you mean `dormouse.host`?"));
 }
 
 #[test]
@@ -295,10 +223,7 @@ fn composes_own_depends_on_is_read_as_needs() {
     let depends = "db:service_healthy:false,cache:service_started:true,migrate:service_completed_successfully:false,mail:service_started:false,old,odd:never";
     let web = [
         &service("web")[..],
-        &[
-            ("com.docker.compose.depends_on", depends),
-            ("dormouse.needs", "cache:ready"),
-        ],
+        &[("com.docker.compose.depends_on", depends), ("dormouse.needs", "cache:ready")],
     ]
     .concat();
     let other = [

@@ -19,10 +19,7 @@ pub(super) const TEXT_MAX: usize = 8 * 1024;
 /// The labels of ours as a tree, each dot a level. Labels that are not fit to be read are left out
 /// and reported.
 pub(super) fn tree_of(target: &Target, labels: &Labels, report: &mut Report<'_>) -> Node {
-    let label_of = |key: &str| Spot::Label {
-        target: target.as_str().into(),
-        key: key.into(),
-    };
+    let label_of = |key: &str| Spot::Label { target: target.as_str().into(), key: key.into() };
     let mut root = Vec::new();
     for (count, (key, text)) in ours(labels).enumerate() {
         let spot = label_of(&key.chars().take(KEY_MAX).collect::<String>());
@@ -38,33 +35,21 @@ pub(super) fn tree_of(target: &Target, labels: &Labels, report: &mut Report<'_>)
             break;
         }
     }
-    Node {
-        value: Value::Table(root),
-        spot: label_of("dormouse"),
-    }
+    Node { value: Value::Table(root), spot: label_of("dormouse") }
 }
 
 fn fit(key: &str, text: &str) -> Result<(), String> {
     if key.len() > KEY_MAX {
-        return Err(format!(
-            "the label {} is longer than {KEY_MAX} bytes",
-            quote(key)
-        ));
+        return Err(format!("the label {} is longer than {KEY_MAX} bytes", quote(key)));
     }
     if text.len() > TEXT_MAX {
-        return Err(format!(
-            "the text of {} is longer than {TEXT_MAX} bytes",
-            quote(key)
-        ));
+        return Err(format!("the text of {} is longer than {TEXT_MAX} bytes", quote(key)));
     }
     if key.chars().any(is_unprintable) {
         return Err(format!("the label {} has a control character", quote(key)));
     }
     if text.chars().any(is_unprintable) {
-        return Err(format!(
-            "the text of {} has a control character",
-            quote(key)
-        ));
+        return Err(format!("the text of {} has a control character", quote(key)));
     }
     Ok(())
 }
@@ -86,34 +71,17 @@ fn graft(root: &mut Vec<Entry>, key: &str, text: &str, spot: &Spot) -> Result<()
     if table.iter().any(|entry| entry.key == *last) {
         return Err(clash(key));
     }
-    let node = Node {
-        value: Value::Flat(text.to_owned()),
-        spot: spot.clone(),
-    };
-    table.push(Entry {
-        key: (*last).to_owned(),
-        spot: spot.clone(),
-        node,
-    });
+    let node = Node { value: Value::Flat(text.to_owned()), spot: spot.clone() };
+    table.push(Entry { key: (*last).to_owned(), spot: spot.clone(), node });
     Ok(())
 }
 
 fn subtable<'t>(table: &'t mut Vec<Entry>, key: &str, spot: &Spot) -> Option<&'t mut Vec<Entry>> {
-    let at = table
-        .iter()
-        .position(|entry| entry.key == key)
-        .unwrap_or_else(|| {
-            let node = Node {
-                value: Value::Table(Vec::new()),
-                spot: spot.clone(),
-            };
-            table.push(Entry {
-                key: key.to_owned(),
-                spot: spot.clone(),
-                node,
-            });
-            table.len() - 1
-        });
+    let at = table.iter().position(|entry| entry.key == key).unwrap_or_else(|| {
+        let node = Node { value: Value::Table(Vec::new()), spot: spot.clone() };
+        table.push(Entry { key: key.to_owned(), spot: spot.clone(), node });
+        table.len() - 1
+    });
     match &mut table[at].node.value {
         Value::Table(entries) => Some(entries),
         Value::Text(_)

@@ -101,10 +101,8 @@ impl Bench<'_> {
                 self.claims.insert(claim, id);
             }
             Some(first) => {
-                let message = format!(
-                    "`{}/{}` is the target of `{first}` already",
-                    claim.0, claim.1
-                );
+                let message =
+                    format!("`{}/{}` is the target of `{first}` already", claim.0, claim.1);
                 let finding = Finding::error("duplicate-target", message).at(place);
                 self.misconfigure(
                     &id,
@@ -117,11 +115,7 @@ impl Bench<'_> {
     fn put_labelled(&mut self) {
         let (found, settings) = (self.found, self.settings);
         for (environment, targets) in found {
-            if !settings
-                .environments
-                .get(environment)
-                .is_some_and(|spec| spec.labels)
-            {
+            if !settings.environments.get(environment).is_some_and(|spec| spec.labels) {
                 continue;
             }
             for (target, labels) in targets {
@@ -140,10 +134,8 @@ impl Bench<'_> {
     fn put_labelled_one(&mut self, draft: Draft, findings: Vec<Finding>) {
         let claim = (draft.environment.clone(), draft.target.clone());
         if let Some(id) = self.claims.get(&claim) {
-            let message = format!(
-                "the labels of {} are ignored, for the file defines `{id}`",
-                draft.target
-            );
+            let message =
+                format!("the labels of {} are ignored, for the file defines `{id}`", draft.target);
             let finding = Finding::warning("duplicate-workload", message).about(id.as_str());
             let hint = "remove the labels, or the workload from the file";
             self.findings.push(finding.at(draft.place).with_hint(hint));
@@ -163,18 +155,12 @@ impl Bench<'_> {
 }
 
 fn name_taken(id: &WorkloadId, first: &Draft, second: &Draft) -> Finding {
-    let place = Place::Label {
-        target: second.target.to_string(),
-        key: "dormouse.name".into(),
-    };
+    let place = Place::Label { target: second.target.to_string(), key: "dormouse.name".into() };
     let whose = match first.origin {
         Origin::File => "of a workload in the file",
         Origin::Labels => "of another container's workload",
     };
-    let message = format!(
-        "{} is not served: `{id}` is the name {whose} already",
-        second.target
-    );
+    let message = format!("{} is not served: `{id}` is the name {whose} already", second.target);
     Finding::error("duplicate-workload", message)
         .at(place)
         .about(id.as_str())

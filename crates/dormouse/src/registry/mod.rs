@@ -82,10 +82,7 @@ impl Registry {
         if let Some(spec) = WorkloadId::parse(name).and_then(|id| self.workloads.get(&id)) {
             return Some(spec);
         }
-        let mut named = self
-            .workloads
-            .values()
-            .filter(|spec| spec.id.name() == name);
+        let mut named = self.workloads.values().filter(|spec| spec.id.name() == name);
         match (named.next(), named.next()) {
             (Some(only), None) => Some(only),
             (Some(_), Some(_)) | (None, _) => None,

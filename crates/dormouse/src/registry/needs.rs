@@ -64,10 +64,7 @@ const IGNORED: &str = "ignored-need";
 fn add(needs: &mut Vec<Need>, on: Vec<WorkloadId>, wish: &NeedWish) {
     for on in on {
         if !needs.iter().any(|need| need.on == on) {
-            needs.push(Need {
-                on,
-                until: wish.until,
-            });
+            needs.push(Need { on, until: wish.until });
         }
     }
 }
@@ -77,19 +74,13 @@ impl Index {
         let mut by_name: BTreeMap<String, Vec<WorkloadId>> = BTreeMap::new();
         let mut by_service: BTreeMap<_, Vec<WorkloadId>> = BTreeMap::new();
         for (id, draft) in &bench.drafts {
-            by_name
-                .entry(draft.name.clone())
-                .or_default()
-                .push(id.clone());
+            by_name.entry(draft.name.clone()).or_default().push(id.clone());
             if let Some(service) = &draft.compose {
                 let key = (draft.environment.to_string(), service.clone());
                 by_service.entry(key).or_default().push(id.clone());
             }
         }
-        Self {
-            by_name,
-            by_service,
-        }
+        Self { by_name, by_service }
     }
 
     fn resolve(
@@ -133,13 +124,8 @@ impl Index {
 
     fn service(&self, draft: &Draft, service: &str) -> Option<&[WorkloadId]> {
         let project = draft.compose.as_ref()?.project.clone();
-        let service = ComposeService {
-            project,
-            service: service.to_owned(),
-        };
-        self.by_service
-            .get(&(draft.environment.to_string(), service))
-            .map(Vec::as_slice)
+        let service = ComposeService { project, service: service.to_owned() };
+        self.by_service.get(&(draft.environment.to_string(), service)).map(Vec::as_slice)
     }
 
     fn unknown(&self, name: &str, wish: &NeedWish, bench: &Bench<'_>) -> Finding {
@@ -150,11 +136,7 @@ impl Index {
             format!("needs {}, which is not a workload", quote(name))
         };
         let mut finding = Finding::error("unknown-need", message).at(wish.place.clone());
-        let mut listed = bench
-            .settings
-            .environments
-            .values()
-            .filter(|spec| spec.labels);
+        let mut listed = bench.settings.environments.values().filter(|spec| spec.labels);
         // Until every runtime has shown its labels, one of them may still define it.
         if listed.any(|spec| !bench.found.contains_key(&spec.name)) && !several {
             finding.severity = Severity::Warning;
@@ -169,10 +151,8 @@ impl Index {
 }
 
 fn not_ours(id: &WorkloadId, service: &str, wish: &NeedWish) -> Finding {
-    let message = format!(
-        "`{id}` depends on the service {}, which is not a workload",
-        quote(service)
-    );
+    let message =
+        format!("`{id}` depends on the service {}, which is not a workload", quote(service));
     Finding::warning(IGNORED, message)
         .at(wish.place.clone())
         .with_hint("set dormouse.enable=true on it if it should sleep and wake too")
@@ -190,11 +170,7 @@ fn break_circles(bench: &mut Bench<'_>, needs: &mut Needs) {
         };
         for (count, id) in members.iter().enumerate() {
             let draft = &bench.drafts[id];
-            let place = draft
-                .needs
-                .first()
-                .map_or(&draft.place, |wish| &wish.place)
-                .clone();
+            let place = draft.needs.first().map_or(&draft.place, |wish| &wish.place).clone();
             let finding = Finding::error("cycle", message.clone()).at(place);
             if count == 0 {
                 bench.misconfigure(id, finding.with_hint("remove one of these needs"));
@@ -212,13 +188,8 @@ fn break_circles(bench: &mut Bench<'_>, needs: &mut Needs) {
 fn walk(members: &BTreeSet<WorkloadId>, needs: &Needs) -> Vec<WorkloadId> {
     let mut path: Vec<WorkloadId> = members.first().into_iter().cloned().collect();
     while let Some(last) = path.last() {
-        let next = needs[last]
-            .iter()
-            .map(|need| &need.on)
-            .find(|on| members.contains(*on));
-        let next = next
-            .expect("every member of a circle needs another one")
-            .clone();
+        let next = needs[last].iter().map(|need| &need.on).find(|on| members.contains(*on));
+        let next = next.expect("every member of a circle needs another one").clone();
         if let Some(start) = path.iter().position(|id| *id == next) {
             path.drain(..start);
             path.push(next);
@@ -232,10 +203,7 @@ fn walk(members: &BTreeSet<WorkloadId>, needs: &Needs) -> Vec<WorkloadId> {
 /// Every set of workloads that need each other, and every workload that needs itself: the strongly
 /// connected components (Tarjan), without recursion, for chains may be long.
 fn circles(needs: &Needs) -> Vec<BTreeSet<WorkloadId>> {
-    let mut search = Search {
-        needs,
-        ..Search::empty(needs)
-    };
+    let mut search = Search { needs, ..Search::empty(needs) };
     for id in needs.keys() {
         if !search.index.contains_key(id) {
             search.visit(id);
@@ -317,10 +285,7 @@ impl<'n> Search<'n> {
     }
 
     fn lower(&mut self, id: &'n WorkloadId, to: usize) {
-        let low = self
-            .low
-            .get_mut(id)
-            .expect("whoever is on the trail was entered");
+        let low = self.low.get_mut(id).expect("whoever is on the trail was entered");
         *low = (*low).min(to);
     }
 }

@@ -18,38 +18,24 @@ pub(crate) fn settings(text: &str) -> Settings {
     let path = folder.path().join("dormouse.toml");
     std::fs::write(&path, text).unwrap();
     let loaded = crate::config::load(&path);
-    loaded
-        .settings
-        .unwrap_or_else(|| panic!("{:#?}", loaded.findings))
+    loaded.settings.unwrap_or_else(|| panic!("{:#?}", loaded.findings))
 }
 
 pub(crate) fn found_in(environment: &str, containers: &[Container<'_>]) -> Found {
     let owned = |labels: &[(&str, &str)]| {
-        labels
-            .iter()
-            .map(|(key, text)| ((*key).to_owned(), (*text).to_owned()))
-            .collect()
+        labels.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()
     };
-    let targets: BTreeMap<_, _> = containers
-        .iter()
-        .map(|(name, labels)| (Target::new(name), owned(labels)))
-        .collect();
+    let targets: BTreeMap<_, _> =
+        containers.iter().map(|(name, labels)| (Target::new(name), owned(labels))).collect();
     Found::from([(EnvironmentName::new(environment), targets)])
 }
 
 pub(crate) fn registry(file: &str, containers: &[Container<'_>]) -> Registry {
-    assemble(
-        1,
-        &settings(&format!("{LOCAL}{file}")),
-        &found_in("local", containers),
-    )
+    assemble(1, &settings(&format!("{LOCAL}{file}")), &found_in("local", containers))
 }
 
 pub(crate) fn workload<'r>(registry: &'r Registry, id: &str) -> &'r WorkloadSpec {
-    registry
-        .workloads
-        .get(&WorkloadId::parse(id).unwrap())
-        .unwrap_or_else(|| panic!("no {id}"))
+    registry.workloads.get(&WorkloadId::parse(id).unwrap()).unwrap_or_else(|| panic!("no {id}"))
 }
 
 pub(crate) fn slugs(registry: &Registry) -> Vec<(&'static str, &str)> {
@@ -62,18 +48,11 @@ pub(crate) fn slugs(registry: &Registry) -> Vec<(&'static str, &str)> {
 }
 
 pub(crate) fn routes(spec: &WorkloadSpec) -> Vec<(String, Option<u16>, Scheme)> {
-    spec.routes
-        .iter()
-        .map(|route| (route.pattern.to_string(), route.port, route.scheme))
-        .collect()
+    spec.routes.iter().map(|route| (route.pattern.to_string(), route.port, route.scheme)).collect()
 }
 
 pub(crate) fn needs(spec: &WorkloadSpec) -> Vec<(&str, Until)> {
-    spec.policy
-        .needs
-        .iter()
-        .map(|need| (need.on.as_str(), need.until))
-        .collect()
+    spec.policy.needs.iter().map(|need| (need.on.as_str(), need.until)).collect()
 }
 
 #[test]
@@ -85,10 +64,7 @@ fn the_file_wins_over_labels_on_the_same_target() {
     let ids: Vec<&str> = registry.workloads.keys().map(WorkloadId::as_str).collect();
     assert_eq!(ids, ["local/blog"]);
     let blog = workload(&registry, "local/blog");
-    assert_eq!(
-        (routes(blog)[0].0.as_str(), blog.origin),
-        ("file.example.com", Origin::File)
-    );
+    assert_eq!((routes(blog)[0].0.as_str(), blog.origin), ("file.example.com", Origin::File));
     assert_eq!(slugs(&registry), [("duplicate-workload", "local/blog")]);
     assert!(!registry.findings[0].is_error());
 }
@@ -98,27 +74,15 @@ fn a_name_belongs_to_the_first_that_bears_it() {
     let registry = registry(
         "[workload.a]\ntarget = \"local/one\"\n",
         &[
-            (
-                "three",
-                &[("dormouse.enable", "true"), ("dormouse.name", "b")],
-            ),
-            (
-                "two",
-                &[("dormouse.enable", "true"), ("dormouse.name", "a")],
-            ),
-            (
-                "zwei",
-                &[("dormouse.enable", "true"), ("dormouse.name", "b")],
-            ),
+            ("three", &[("dormouse.enable", "true"), ("dormouse.name", "b")]),
+            ("two", &[("dormouse.enable", "true"), ("dormouse.name", "a")]),
+            ("zwei", &[("dormouse.enable", "true"), ("dormouse.name", "b")]),
         ],
     );
     assert_eq!(workload(&registry, "local/a").target, Target::new("one"));
     assert_eq!(workload(&registry, "local/b").target, Target::new("three"));
     assert_eq!(registry.workloads.len(), 2);
-    let clashes = [
-        ("duplicate-workload", "local/a"),
-        ("duplicate-workload", "local/b"),
-    ];
+    let clashes = [("duplicate-workload", "local/a"), ("duplicate-workload", "local/b")];
     assert_eq!(slugs(&registry), clashes);
 }
 
@@ -142,37 +106,19 @@ fn a_route_leads_to_the_first_that_asks_for_it() {
         "[workload.z]\ntarget = \"local/z\"\nhosts = [\"one.example.com\"]\n\
          [workload.y]\ntarget = \"local/y\"\nhosts = [\"ONE.example.com\", \"two.example.com\"]\n",
         &[
-            (
-                "a",
-                &[("dormouse.host", "one.example.com,three.example.com")],
-            ),
-            (
-                "b",
-                &[
-                    ("dormouse.host", "four.example.com"),
-                    ("dormouse.rest", "x"),
-                ],
-            ),
-            (
-                "c",
-                &[("dormouse.host", "four.example.com,three.example.com")],
-            ),
+            ("a", &[("dormouse.host", "one.example.com,three.example.com")]),
+            ("b", &[("dormouse.host", "four.example.com"), ("dormouse.rest", "x")]),
+            ("c", &[("dormouse.host", "four.example.com,three.example.com")]),
         ],
     );
     let hosts = |id: &str| -> Vec<String> {
-        routes(workload(&registry, id))
-            .into_iter()
-            .map(|(pattern, ..)| pattern)
-            .collect()
+        routes(workload(&registry, id)).into_iter().map(|(pattern, ..)| pattern).collect()
     };
     assert_eq!(hosts("local/z"), ["one.example.com"]);
     assert_eq!(hosts("local/y"), ["two.example.com"]);
     assert_eq!(hosts("local/a"), ["three.example.com"]);
     // Whoever is misconfigured takes nothing from one that works.
-    assert_eq!(
-        (hosts("local/b"), hosts("local/c")),
-        (vec![], vec!["four.example.com".into()])
-    );
+    assert_eq!((hosts("local/b"), hosts("local/c")), (vec![], vec!["four.example.com".into()]));
     let clashes = [
         ("bad-value", "local/b"),
         ("duplicate-route", "local/y"),
@@ -194,11 +140,8 @@ fn needs_are_found_here_first_and_then_wherever_they_are_the_only_one() {
                 [workload.job]\ntarget = \"off/job\"\n";
     let registry = registry(text, &[]);
     assert_eq!(registry.findings, []);
-    let wanted = [
-        ("local/db", Until::Ready),
-        ("far/cache", Until::Started),
-        ("off/job", Until::Completed),
-    ];
+    let wanted =
+        [("local/db", Until::Ready), ("far/cache", Until::Started), ("off/job", Until::Completed)];
     assert_eq!(needs(workload(&registry, "local/app")), wanted);
     let text = format!("{LOCAL}{text}");
     let other = found_in("local", &[("cache", &[("dormouse.enable", "true")])]);
@@ -217,10 +160,7 @@ fn a_need_that_several_environments_have_must_say_which() {
     let app = workload(&registry, "a/app");
     let message = "needs `db`, which several environments have";
     assert_eq!(app.misconfigured.as_deref(), Some(message));
-    assert_eq!(
-        registry.findings[0].hint.as_deref(),
-        Some("say \"ENVIRONMENT/db\"")
-    );
+    assert_eq!(registry.findings[0].hint.as_deref(), Some("say \"ENVIRONMENT/db\""));
 }
 
 #[test]
@@ -256,11 +196,8 @@ fn whoever_needs_each_other_in_a_circle_is_misconfigured_and_nobody_else() {
     ]
     .concat();
     let registry = assemble(1, &settings(&text), &Found::new());
-    let mut messages: Vec<&str> = registry
-        .findings
-        .iter()
-        .map(|finding| finding.message.as_str())
-        .collect();
+    let mut messages: Vec<&str> =
+        registry.findings.iter().map(|finding| finding.message.as_str()).collect();
     messages.sort_unstable();
     assert_eq!(
         messages,
@@ -291,18 +228,13 @@ fn a_long_chain_of_needs_is_no_circle() {
         ));
     }
     let registry = assemble(1, &settings(&text), &Found::new());
-    assert_eq!(
-        (registry.findings.len(), registry.workloads.len()),
-        (0, 5000)
-    );
+    assert_eq!((registry.findings.len(), registry.workloads.len()), (0, 5000));
 }
 
 #[test]
 fn workloads_are_found_by_id_and_by_name() {
-    let registry = registry(
-        "[workload.a]\ntarget = \"local/x\"\n",
-        &[("y", &[("dormouse.enable", "true")])],
-    );
+    let registry =
+        registry("[workload.a]\ntarget = \"local/x\"\n", &[("y", &[("dormouse.enable", "true")])]);
     assert_eq!(registry.find("a").unwrap().id.as_str(), "local/a");
     assert_eq!(registry.find("local/y").unwrap().id.as_str(), "local/y");
     assert!(registry.find("z").is_none());

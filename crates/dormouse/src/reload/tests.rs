@@ -25,12 +25,7 @@ impl Scene {
         let reloader = Reloader::open(Some(path)).unwrap();
         let (mut watch, signals) = Watch::start().unwrap();
         watch.follow(reloader.last()).unwrap();
-        let mut scene = Self {
-            folder,
-            reloader,
-            watch,
-            signals,
-        };
+        let mut scene = Self { folder, reloader, watch, signals };
         assert!(matches!(scene.next().await, Reload::Unchanged));
         scene
     }
@@ -42,9 +37,7 @@ impl Scene {
     /// What the next signal comes to.
     async fn next(&mut self) -> Reload {
         let signal = tokio::time::timeout(DEADLINE, self.signals.recv()).await;
-        signal
-            .expect("a change gives a signal")
-            .expect("the watch lives");
+        signal.expect("a change gives a signal").expect("the watch lives");
         let reload = self.reloader.reload();
         self.watch.follow(self.reloader.last()).unwrap();
         reload
@@ -90,10 +83,7 @@ async fn a_bad_file_keeps_the_good_settings_and_says_so() {
     while !matches!(scene.next().await, Reload::Refused) {}
     assert_eq!(scene.drain_secs(), 1);
     let last = scene.reloader.last();
-    assert_eq!(
-        last.findings[0].hint.as_deref(),
-        Some("did you mean `drain`?")
-    );
+    assert_eq!(last.findings[0].hint.as_deref(), Some("did you mean `drain`?"));
     assert!(last.sources.values().next().unwrap().contains("drian"));
     fs::remove_file(scene.folder.path().join("dormouse.toml")).unwrap();
     while scene.reloader.last().findings[0].slug != "unreadable-file" {
@@ -129,11 +119,7 @@ async fn what_a_link_leads_to_is_followed() {
     let link = scene.folder.path().join("dormouse.toml");
     fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
-    while !scene
-        .watch
-        .watched
-        .contains(&fs::canonicalize(folder.path()).unwrap())
-    {
+    while !scene.watch.watched.contains(&fs::canonicalize(folder.path()).unwrap()) {
         scene.next().await;
     }
     fs::write(&real, drain(7)).unwrap();
@@ -152,14 +138,8 @@ fn only_changes_of_files_that_matter_are_covered() {
     let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
     assert!(interest.covers(&event(written, "/etc/dormouse/main.conf")));
     assert!(interest.covers(&event(written, "/etc/dormouse/conf.d/new.toml")));
-    assert!(interest.covers(&event(
-        EventKind::Create(CreateKind::Folder),
-        "/etc/dormouse/conf.d"
-    )));
-    assert!(interest.covers(&event(
-        EventKind::Create(CreateKind::Any),
-        "/etc/dormouse/..data"
-    )));
+    assert!(interest.covers(&event(EventKind::Create(CreateKind::Folder), "/etc/dormouse/conf.d")));
+    assert!(interest.covers(&event(EventKind::Create(CreateKind::Any), "/etc/dormouse/..data")));
     assert!(!interest.covers(&event(written, "/etc/dormouse/access.log")));
     let read = EventKind::Access(AccessKind::Open(AccessMode::Read));
     assert!(!interest.covers(&event(read, "/etc/dormouse/main.conf")));
@@ -167,9 +147,7 @@ fn only_changes_of_files_that_matter_are_covered() {
 
 #[tokio::test]
 async fn the_signals_end_with_the_watch() {
-    let Scene {
-        watch, mut signals, ..
-    } = Scene::new(&drain(1)).await;
+    let Scene { watch, mut signals, .. } = Scene::new(&drain(1)).await;
     drop(watch);
     let end = tokio::time::timeout(DEADLINE, async { while signals.recv().await.is_some() {} });
     end.await.expect("the channel closes");
