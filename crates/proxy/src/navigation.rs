@@ -45,11 +45,11 @@ pub(crate) fn prefers_html(headers: &HeaderMap) -> bool {
 }
 
 /// The formats that browsers name beside `text/html`, with the same quality, when they navigate.
+/// Every few years there is another kind of image among them.
 fn is_companion(kind: &str) -> bool {
-    ["application/xhtml+xml", "application/signed-exchange", "image/avif", "image/webp"]
-        .iter()
-        .any(|companion| kind.eq_ignore_ascii_case(companion))
-        || ["image/apng", "image/png", "image/svg+xml"]
+    let is_image = kind.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("image/"));
+    is_image
+        || ["application/xhtml+xml", "application/signed-exchange"]
             .iter()
             .any(|companion| kind.eq_ignore_ascii_case(companion))
 }
@@ -101,6 +101,8 @@ mod tests {
             ("text/html", true),
             ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true),
             ("text/html,application/xhtml+xml,image/avif,image/webp,*/*;q=0.8", true),
+            ("text/html,application/xml;q=0.9,image/jxl,image/avif,image/apng,*/*;q=0.8", true),
+            ("image/avif,image/webp,image/*,*/*;q=0.8", false),
             ("TEXT/HTML;level=1;q=0.9, text/plain;q=0.5", true),
             ("*/*", false),
             ("text/*", false),
