@@ -34,6 +34,7 @@ const BODY_READ_MAX: Duration = Duration::from_secs(10);
 /// How long to wait for the wake.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct WakeQuery {
     /// A period such as `60s`, at most 10m. The wake is not waited for when absent.
     wait: Option<String>,
@@ -42,6 +43,7 @@ pub(super) struct WakeQuery {
 /// How seriously the sleep is meant.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct SleepQuery {
     /// `true` puts it to sleep although it is in use: what is open has its drain timeout.
     #[serde(default)]

@@ -32,6 +32,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How much of the story is wanted.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct EventQuery {
     /// `false` ends the stream after what has happened so far.
     #[serde(default = "default_follow")]

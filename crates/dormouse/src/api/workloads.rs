@@ -27,6 +27,7 @@ const LOG_READ_MAX: Duration = Duration::from_secs(10);
 /// How much of a log is wanted.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LogQuery {
     /// How many of the last lines, at most 5000; 100 when absent.
     lines: Option<usize>,

@@ -158,7 +158,13 @@ pub(super) enum Verb {
 #[derive(Clone, Debug, Args)]
 pub(super) struct Remote {
     /// Where it is: http://HOST:PORT or unix:///PATH
-    #[arg(long, value_name = "URL", env = "DORMOUSE_URL", default_value = "http://127.0.0.1:9900")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "DORMOUSE_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:9900"
+    )]
     pub(super) url: Address,
     /// The token of its admin API
     #[arg(long, value_name = "TOKEN", env = "DORMOUSE_TOKEN", hide_env_values = true)]

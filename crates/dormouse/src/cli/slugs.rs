@@ -143,7 +143,7 @@ const KINDS: [(FailureKind, &str, &str); 9] = [
 ];
 
 /// Slug, owner, meaning and hint of what the data plane tells beside failed wakes.
-const VISITOR: [(&str, &str, &str, &str); 10] = [
+const VISITOR: [(&str, &str, &str, &str); 11] = [
     (
         "bad-request",
         "you",
@@ -187,6 +187,12 @@ const VISITOR: [(&str, &str, &str, &str); 10] = [
         "read the last lines of its log",
     ),
     (
+        "upstream-garbled",
+        "workload",
+        "the workload answered with what is not HTTP",
+        "check that the route's port speaks HTTP, and that the scheme is right",
+    ),
+    (
         "answer-timeout",
         "workload",
         "the workload took the request and did not answer in time",
@@ -207,7 +213,7 @@ const VISITOR: [(&str, &str, &str, &str); 10] = [
 ];
 
 /// Slug, meaning and hint of what linting finds.
-const FINDINGS: [(&str, &str, &str); 20] = [
+const FINDINGS: [(&str, &str, &str); 21] = [
     ("syntax", "the file is not TOML", "correct it at the place that is shown"),
     ("unknown-key", "nothing is called like this key", "see the reference for the keys there are"),
     ("missing-key", "a key that must be there is missing", "add it"),
@@ -226,6 +232,7 @@ const FINDINGS: [(&str, &str, &str); 20] = [
     ("ignored-need", "a need is not followed", "name workloads that dormouse serves"),
     ("cycle", "workloads need each other in a circle", "take one of the needs away"),
     ("defined-twice", "two files define the same thing", "define it once"),
+    ("duplicate-target", "two workloads have one target", "give one of them all routes"),
     ("duplicate-workload", "two definitions have one name", "give one of them another name"),
     ("duplicate-route", "two workloads claim one route", "a route leads to one workload"),
 ];
@@ -269,6 +276,9 @@ mod tests {
         assert!(missing.is_empty(), "without a page: {missing:?}");
         for page in all().iter().filter(|page| matches!(page.told, "visitor" | "check")) {
             assert!(told.contains(page.slug), "nobody tells {}", page.slug);
+        }
+        for page in all().iter().filter(|page| page.told == "visitor") {
+            assert!(rows.contains(page.hint), "{} has another hint there", page.slug);
         }
     }
 
