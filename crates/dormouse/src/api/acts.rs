@@ -25,7 +25,7 @@ use super::workloads::{listed, view_of};
 use super::{App, BODY_BYTES_MAX};
 
 /// The longest that one request waits for a wake.
-const WAIT_MAX: Duration = Duration::from_secs(600);
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(600);
 /// How long a sleep waits for its answer before it is merely accepted.
 const SLEEP_ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How long a client may take over a body.

@@ -5,9 +5,14 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 use crate::config::Listen;
+
+/// Connections that the system keeps until they are accepted.
+const BACKLOG: u32 = 1024;
+/// What the system keeps of an answer for a client that reads slowly, or not at all.
+const SEND_BUFFER_BYTES: u32 = 64 << 10;
 
 /// A bound socket of the admin side.
 #[derive(Debug)]
@@ -50,16 +55,12 @@ impl AdminListener {
     pub async fn bind(listen: &Listen) -> io::Result<Self> {
         match listen {
             Listen::Everywhere(port) => {
-                let both = TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)).await;
-                match both {
-                    Ok(listener) => Ok(Self::Tcp(listener)),
-                    // A machine without IPv6.
-                    Err(_) => {
-                        TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).await.map(Self::Tcp)
-                    }
-                }
+                let both = bind_tcp((Ipv6Addr::UNSPECIFIED, *port).into());
+                // A machine without IPv6 has no such address at all.
+                let v4 = || bind_tcp((Ipv4Addr::UNSPECIFIED, *port).into());
+                both.or_else(|_| v4()).map(Self::Tcp)
             }
-            Listen::At(address) => TcpListener::bind(address).await.map(Self::Tcp),
+            Listen::At(address) => bind_tcp(*address).map(Self::Tcp),
             Listen::Unix(path) => bind_unix(path).await.map(Self::Unix),
         }
     }
@@ -97,6 +98,18 @@ impl Drop for UnixSocket {
         // Gone already is as good.
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    // Connections inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn bind_unix(path: &Path) -> io::Result<UnixSocket> {

@@ -13,15 +13,18 @@ mod moment;
 mod naming;
 mod patience;
 mod report;
+mod rows;
 mod serve;
 mod trouble;
 mod workloads;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::routing::{get, post, put};
 use dormouse_keeper::Handle;
 use tokio::sync::Semaphore;
@@ -36,11 +39,14 @@ use crate::registry::Registry;
 pub use contract::openapi;
 pub use door::{AdminListener, Door};
 pub(crate) use moment::{duration_text, parse_duration};
+pub use rows::Row;
 pub use serve::serve_admin;
-pub use trouble::{Row, Trouble};
+pub use trouble::Trouble;
 
 /// Event streams that are open at once.
 const STREAMS_MAX: usize = 256;
+/// How long any answer may take to begin, beyond what a caller asked to wait for a wake.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 16 << 10;
 
@@ -109,6 +115,15 @@ pub fn router(state: AdminState, shutdown: CancellationToken) -> Router {
         .fallback(trouble::no_such_endpoint)
         .method_not_allowed_fallback(trouble::wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn_with_state(app.clone(), guard::check))
         .with_state(app)
+}
+
+/// The last resort against an answer that never comes: every wait of a handler has a bound of its
+/// own below this one.
+async fn in_time(request: Request, next: Next) -> Result<Response, Trouble> {
+    let answer = next.run(request);
+    let answer = tokio::time::timeout(acts::WAIT_MAX + ANSWER_MAX, answer).await;
+    answer.map_err(|_| Trouble::TooSlow)
 }

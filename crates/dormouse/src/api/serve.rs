@@ -49,6 +49,9 @@ async fn accept(
     connections: Arc<Semaphore>,
     shutdown: CancellationToken,
 ) {
+    if let Ok(listen) = listener.listen() {
+        tracing::info!(address = %listen, "Listen for the admin API");
+    }
     let mut open = JoinSet::new();
     loop {
         let next = async {

@@ -5,12 +5,13 @@ use std::time::Duration;
 use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use dormouse_core::WorkloadId;
 use dormouse_core::failure::Denial;
-use dormouse_core::{FailureKind, WorkloadId};
 use dormouse_keeper::Gone;
 use dormouse_providers::ProviderError;
 use dormouse_wire::{Finding, Leases, Problem};
 
+use super::rows::{self, Row};
 use crate::config::report::quote;
 use crate::pins::PinError;
 
@@ -103,183 +104,37 @@ pub enum Trouble {
     /// Dormouse is ending, or has not begun.
     #[error("dormouse is shutting down")]
     ShuttingDown,
+    /// The answer took too long.
+    #[error("the answer took too long")]
+    TooSlow,
 }
-
-/// A row of the table: one kind of trouble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The status of the answer.
-    pub status: StatusCode,
-    /// The stable name.
-    pub slug: &'static str,
-    /// The kind of trouble, for a person.
-    pub title: &'static str,
-    /// What the reader can do about it.
-    pub hint: &'static str,
-}
-
-const fn row(
-    status: StatusCode,
-    slug: &'static str,
-    title: &'static str,
-    hint: &'static str,
-) -> Row {
-    Row { status, slug, title, hint }
-}
-
-const NO_SUCH_WORKLOAD: Row = row(
-    StatusCode::NOT_FOUND,
-    "no-such-workload",
-    "No such workload",
-    "list the workloads to see what they are called",
-);
-const AMBIGUOUS: Row = row(
-    StatusCode::CONFLICT,
-    "ambiguous-name",
-    "More than one workload",
-    "say which one, as environment/name (in a path: environment~name)",
-);
-const IN_USE: Row = row(
-    StatusCode::CONFLICT,
-    "in-use",
-    "The workload is in use",
-    "wait until nothing is open, or force it",
-);
-const STILL_WAKING: Row = row(
-    StatusCode::GATEWAY_TIMEOUT,
-    "still-waking",
-    "The wake goes on",
-    "ask again, or wait longer",
-);
-const BAD_REQUEST: Row = row(
-    StatusCode::BAD_REQUEST,
-    "bad-request",
-    "Bad request",
-    "see /openapi.json for what this endpoint takes",
-);
-const TOO_LARGE: Row = row(
-    StatusCode::PAYLOAD_TOO_LARGE,
-    "too-large",
-    "Too large",
-    "see /openapi.json for what this endpoint takes",
-);
-const TOKEN_MISSING: Row = row(
-    StatusCode::UNAUTHORIZED,
-    "token-missing",
-    "Token missing",
-    "send a token of admin_tokens as `Authorization: Bearer`",
-);
-const TOKEN_UNKNOWN: Row = row(
-    StatusCode::UNAUTHORIZED,
-    "token-unknown",
-    "Token unknown",
-    "send a token of admin_tokens as `Authorization: Bearer`",
-);
-const SCOPE_TOO_SMALL: Row = row(
-    StatusCode::FORBIDDEN,
-    "scope-too-small",
-    "Not allowed",
-    "use a token of a larger scope: operate to act on workloads, admin to reload",
-);
-const FOREIGN_HOST: Row = row(
-    StatusCode::FORBIDDEN,
-    "foreign-host",
-    "Foreign Host",
-    "use localhost or the address that admin listens on; a proxy in front has to send that as Host",
-);
-const FOREIGN_ORIGIN: Row = row(
-    StatusCode::FORBIDDEN,
-    "foreign-origin",
-    "Foreign Origin",
-    "ask from a page of this address, or without a browser",
-);
-const NO_SUCH_ENDPOINT: Row = row(
-    StatusCode::NOT_FOUND,
-    "no-such-endpoint",
-    "No such endpoint",
-    "see /openapi.json for what there is",
-);
-const WRONG_METHOD: Row = row(
-    StatusCode::METHOD_NOT_ALLOWED,
-    "wrong-method",
-    "Wrong method",
-    "see /openapi.json for what this endpoint takes",
-);
-const CONFIG_INVALID: Row = row(
-    StatusCode::UNPROCESSABLE_ENTITY,
-    "config-invalid",
-    "The configuration has errors",
-    "correct what the findings name, and reload again",
-);
-const NO_LOG: Row = row(
-    StatusCode::BAD_GATEWAY,
-    "no-log",
-    "The log cannot be read",
-    "see what the runtime says about it",
-);
-const PIN_NOT_SAVED: Row = row(
-    StatusCode::INTERNAL_SERVER_ERROR,
-    "pin-not-saved",
-    "The pin may not survive a restart",
-    "check that gateway.state can be written to, and pin again",
-);
-const TOO_MANY_STREAMS: Row = row(
-    StatusCode::SERVICE_UNAVAILABLE,
-    "too-many-streams",
-    "Too many event streams",
-    "close event streams that nobody reads",
-);
-const SHUTTING_DOWN: Row = row(
-    StatusCode::SERVICE_UNAVAILABLE,
-    "shutting-down",
-    "Shutting down",
-    "ask again when dormouse has started again",
-);
 
 impl Trouble {
-    /// Every row but those of failed wakes, which [`FailureKind`] names.
-    pub const ROWS: [Row; 18] = [
-        NO_SUCH_WORKLOAD,
-        AMBIGUOUS,
-        IN_USE,
-        STILL_WAKING,
-        BAD_REQUEST,
-        TOO_LARGE,
-        TOKEN_MISSING,
-        TOKEN_UNKNOWN,
-        SCOPE_TOO_SMALL,
-        FOREIGN_HOST,
-        FOREIGN_ORIGIN,
-        NO_SUCH_ENDPOINT,
-        WRONG_METHOD,
-        CONFIG_INVALID,
-        NO_LOG,
-        PIN_NOT_SAVED,
-        TOO_MANY_STREAMS,
-        SHUTTING_DOWN,
-    ];
+    /// Every row but those of failed wakes, which [`dormouse_core::FailureKind`] names.
+    pub const ROWS: [Row; 19] = rows::ALL;
 
     fn row(&self) -> Row {
         match self {
-            Self::NoSuchWorkload { .. } => NO_SUCH_WORKLOAD,
-            Self::Ambiguous { .. } => AMBIGUOUS,
-            Self::InUse { .. } => IN_USE,
-            Self::Denied { denial, .. } => of_kind(denial.failure.kind),
-            Self::StillWaking { .. } => STILL_WAKING,
-            Self::BadRequest(_) => BAD_REQUEST,
-            Self::TooLarge => TOO_LARGE,
-            Self::TokenMissing => TOKEN_MISSING,
-            Self::TokenUnknown => TOKEN_UNKNOWN,
-            Self::ScopeTooSmall => SCOPE_TOO_SMALL,
-            Self::ForeignHost(_) => FOREIGN_HOST,
-            Self::ForeignOrigin => FOREIGN_ORIGIN,
-            Self::NoSuchEndpoint(_) => NO_SUCH_ENDPOINT,
-            Self::WrongMethod(_) => WRONG_METHOD,
-            Self::ReloadRefused(_) => CONFIG_INVALID,
-            Self::NoLog(_) => NO_LOG,
-            Self::PinNotSaved(_) => PIN_NOT_SAVED,
-            Self::TooManyStreams => TOO_MANY_STREAMS,
-            Self::ShuttingDown => SHUTTING_DOWN,
+            Self::NoSuchWorkload { .. } => rows::NO_SUCH_WORKLOAD,
+            Self::Ambiguous { .. } => rows::AMBIGUOUS,
+            Self::InUse { .. } => rows::IN_USE,
+            Self::Denied { denial, .. } => rows::of_kind(denial.failure.kind),
+            Self::StillWaking { .. } => rows::STILL_WAKING,
+            Self::BadRequest(_) => rows::BAD_REQUEST,
+            Self::TooLarge => rows::TOO_LARGE,
+            Self::TokenMissing => rows::TOKEN_MISSING,
+            Self::TokenUnknown => rows::TOKEN_UNKNOWN,
+            Self::ScopeTooSmall => rows::SCOPE_TOO_SMALL,
+            Self::ForeignHost(_) => rows::FOREIGN_HOST,
+            Self::ForeignOrigin => rows::FOREIGN_ORIGIN,
+            Self::NoSuchEndpoint(_) => rows::NO_SUCH_ENDPOINT,
+            Self::WrongMethod(_) => rows::WRONG_METHOD,
+            Self::ReloadRefused(_) => rows::CONFIG_INVALID,
+            Self::NoLog(_) => rows::NO_LOG,
+            Self::PinNotSaved(_) => rows::PIN_NOT_SAVED,
+            Self::TooManyStreams => rows::TOO_MANY_STREAMS,
+            Self::ShuttingDown => rows::SHUTTING_DOWN,
+            Self::TooSlow => rows::TOO_SLOW,
         }
     }
 
@@ -326,28 +181,10 @@ impl Trouble {
             | Self::NoLog(_)
             | Self::PinNotSaved(_)
             | Self::TooManyStreams
-            | Self::ShuttingDown => problem,
+            | Self::ShuttingDown
+            | Self::TooSlow => problem,
         }
     }
-}
-
-/// The row of a failed wake: 502 where it has failed, 503 where it may work later by itself, 504
-/// where it took too long.
-fn of_kind(kind: FailureKind) -> Row {
-    let (status, title) = match kind {
-        FailureKind::StartRefused => (StatusCode::BAD_GATEWAY, "The workload could not be started"),
-        FailureKind::Crashed { .. } => (StatusCode::BAD_GATEWAY, "The workload crashed"),
-        FailureKind::NeverReady => (StatusCode::GATEWAY_TIMEOUT, "The workload did not get ready"),
-        FailureKind::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "The workload did not wake in time"),
-        FailureKind::Absent => (StatusCode::BAD_GATEWAY, "The workload does not exist"),
-        FailureKind::Unreachable => {
-            (StatusCode::SERVICE_UNAVAILABLE, "The workload's environment does not answer")
-        }
-        FailureKind::NeedFailed => (StatusCode::BAD_GATEWAY, "Something the workload needs failed"),
-        FailureKind::Misconfigured => (StatusCode::BAD_GATEWAY, "The workload is misconfigured"),
-        FailureKind::RestRefused => (StatusCode::SERVICE_UNAVAILABLE, "The workload is stuck"),
-    };
-    row(status, kind.slug(), title, kind.hint())
 }
 
 impl IntoResponse for Trouble {

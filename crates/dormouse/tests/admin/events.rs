@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use dormouse::client::{EventStream, ServerEvent};
+use dormouse_keeper::PinView;
 use dormouse_wire::Phase;
 use http::Method;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 
-use crate::house::{House, raw};
+use crate::house::{House, id, raw};
 
 async fn next(events: &mut EventStream) -> ServerEvent {
     let event = tokio::time::timeout(Duration::from_secs(20), events.next()).await;
@@ -110,4 +113,31 @@ async fn a_stream_cannot_be_mistaken_for_something_to_keep() {
     assert_eq!(status, 200);
     assert!(head.contains("content-type: text/event-stream"), "{head}");
     assert!(head.contains("cache-control: no-store"), "{head}");
+}
+
+#[tokio::test]
+async fn a_reader_who_does_not_read_is_dropped_and_holds_nobody_up() {
+    let house = House::open().await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut idle = socket.connect(house.address).await.unwrap();
+    idle.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut first = [0; 64];
+    idle.read_exact(&mut first).await.unwrap();
+    // More than every buffer on the way holds, and than a reader may fall behind.
+    let pin = PinView { until_ms: None, reason: String::new() };
+    for _ in 0..2_000 {
+        house.keeper.pin(&id("app"), pin.clone()).await.unwrap();
+        house.keeper.unpin(&id("app")).await.unwrap();
+    }
+    let mut events = house.client.events("/api/v1/events?follow=false", None).await.unwrap();
+    let mut last = None;
+    while let Some(event) = events.next().await {
+        last = event.id;
+    }
+    let last = format!("id: {}\n", last.unwrap());
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(60), idle.read_to_end(&mut rest)).await;
+    read.expect("the stream was ended").unwrap();
+    assert!(!String::from_utf8_lossy(&rest).contains(&last), "nothing was left out");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,11 +61,14 @@ pub(super) struct House {
     pub(super) keeper: Handle,
     pub(super) pins: Arc<Pins>,
     pub(super) address: SocketAddr,
+    /// The same API on a unix socket.
+    pub(super) socket: PathBuf,
     pub(super) client: Client,
     pub(super) reloads: mpsc::Receiver<ReloadRequest>,
     pub(super) registry: watch::Sender<Arc<Registry>>,
     adapters: Adapters,
     shutdown: CancellationToken,
+    _folder: tempfile::TempDir,
     _reading: watch::Sender<Arc<Reading>>,
     _adapters: watch::Sender<Adapters>,
     _sites: watch::Sender<SiteTable>,
@@ -117,18 +120,23 @@ impl House {
         let Listen::At(address) = listener.listen().unwrap() else { panic!("not an address") };
         let state =
             AdminState { keeper: keeper.clone(), score, pins: Arc::clone(&pins), metrics, tokens };
-        tokio::spawn(serve_admin(vec![listener], state, shutdown.clone()));
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("admin.sock");
+        let unix = AdminListener::bind(&Listen::Unix(socket.clone())).await.unwrap();
+        tokio::spawn(serve_admin(vec![listener, unix], state, shutdown.clone()));
         let client = client(address, None);
         let mut house = Self {
             runtime,
             keeper,
             pins,
             address,
+            socket,
             client,
             reloads,
             registry: registry_sender,
             adapters,
             shutdown,
+            _folder: folder,
             _reading: reading,
             _adapters: adapters_sender,
             _sites: sites,

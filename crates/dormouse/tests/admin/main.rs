@@ -12,3 +12,4 @@ mod metrics;
 mod pins;
 mod reference;
 mod runtime;
+mod unix;
