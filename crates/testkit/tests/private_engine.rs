@@ -1,6 +1,8 @@
 //! The private engine itself: it does what an engine does, it can be killed, and nothing of it
 //! remains.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
