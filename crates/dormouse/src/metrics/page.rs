@@ -88,7 +88,8 @@ impl Scrape {
         let mut workloads = lock(&self.metrics.workloads);
         let mut series = Series::begin(encoder, &LEASES_CLOSED)?;
         for gate in self.gates.iter() {
-            let tally = workloads.entry(gate.id().clone()).or_default();
+            // One that has just been forgotten must not be remembered again.
+            let mut tally = workloads.get_mut(gate.id());
             let open = gate.counts();
             let kinds = [
                 (Kind::Request, open.request),
@@ -96,8 +97,10 @@ impl Scrape {
                 (Kind::Flow, open.flow),
             ];
             for (index, (kind, open)) in kinds.into_iter().enumerate() {
-                let closed = ConstCounter::new(tally.closed(index, gate.opened(kind), open));
-                series.of_workload(gate.id(), &[kind.as_str()], &closed)?;
+                let opened = gate.opened(kind);
+                let closed = tally.as_mut().map(|tally| tally.closed(index, opened, open));
+                let closed = closed.unwrap_or_else(|| opened.saturating_sub(u64::from(open)));
+                series.of_workload(gate.id(), &[kind.as_str()], &ConstCounter::new(closed))?;
             }
         }
         let mut series = Series::begin(encoder, &WAITING)?;
