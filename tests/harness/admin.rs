@@ -23,6 +23,11 @@ impl Admin {
         Self { address }
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// `http://ADDRESS`, as `--url` takes it.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -36,6 +41,12 @@ impl Admin {
     /// One workload.
     pub(crate) async fn workload(&self, name: &str) -> Workload {
         self.explain(name).await.workload
+    }
+
+    /// One workload, where somebody has defined it.
+    pub(crate) async fn find(&self, name: &str) -> Option<Workload> {
+        let answer = self.call("GET", &format!("/api/v1/workloads/{name}"), "").await;
+        (answer.status != 404).then(|| serde_json::from_slice(&answer.body).unwrap())
     }
 
     /// One workload, and why it is as it is.

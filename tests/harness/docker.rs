@@ -78,12 +78,16 @@ impl Docker {
         self.recorder.socket()
     }
 
-    /// The engine as the environment `local`, without labels.
+    /// The engine as the environment `local`, whose labels mean nothing.
     pub(crate) fn environment(&self) -> String {
-        format!(
-            "[environment.local]\ndocker = \"unix://{}\"\nlabels = false\n",
-            self.socket().display()
-        )
+        let socket = self.socket().display();
+        format!("[environment.local]\ndocker = \"unix://{socket}\"\nlabels = false\n")
+    }
+
+    /// The engine as the environment `local`, whose labels define workloads.
+    pub(crate) fn environment_with_labels(&self) -> String {
+        let socket = self.socket().display();
+        format!("[environment.local]\ndocker = \"unix://{socket}\"\nlabels = true\n")
     }
 
     /// Creates a container of the test application. A knob is an env var of it, such as
