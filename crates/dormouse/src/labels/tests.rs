@@ -302,3 +302,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn every_example_of_the_reference_page_is_understood() {
+    let page = include_str!("../../../../docs/reference/labels.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `dormouse."));
+    let mut read = 0;
+    for row in rows {
+        let (key, rest) = row.split_once("` | `").expect("a label and an example");
+        let (example, _) = rest.split_once('`').expect("an example in backquotes");
+        let key = format!("dormouse.{key}");
+        let mut labels = vec![(key.as_str(), example)];
+        if !key.ends_with("host") && !key.ends_with("hosts") {
+            labels.push(("dormouse.host", "example.com"));
+        }
+        let registry = registry("", &[("web", &labels)]);
+        assert_eq!(registry.findings, [], "{key}={example}");
+        read += 1;
+    }
+    assert!(read > 20, "the page has its table");
+}
