@@ -8,7 +8,7 @@ use dormouse_core::limits;
 use tokio::sync::{Notify, mpsc};
 
 use super::looks::Tell;
-use crate::{FeedItem, Found, Target};
+use crate::{FeedItem, Found, Sighting, Target};
 
 /// How much of a subscriber's backlog is in its channel already; the rest waits in its queue.
 const CHANNEL: usize = 64;
@@ -88,6 +88,18 @@ impl Hub {
             subscriber.queue(FeedItem::Changed(found.clone()));
         }
         true
+    }
+
+    /// Remembers what a caller was answered, so that a check finds out what has changed since even
+    /// where the events of the call itself were lost. Nobody has to be told.
+    pub(super) fn note(&self, target: &Target, sighting: &Sighting) {
+        let is_absent = sighting.condition == dormouse_core::Condition::Absent;
+        let mut state = self.state();
+        let Some(known) = state.table.get(target).filter(|_| !is_absent) else { return };
+        if known.sighting.as_of < sighting.as_of {
+            let found = Found { sighting: sighting.clone(), ..Found::clone(known) };
+            state.table.insert(target.clone(), Arc::new(found));
+        }
     }
 
     /// Says once that nothing is known any more; whether that is news.
@@ -241,7 +253,6 @@ mod tests {
     use tokio::time::{Instant, timeout};
 
     use super::*;
-    use crate::Sighting;
 
     fn found(name: &str, exit_code: i32) -> Found {
         let mut sighting = Sighting::absent(Instant::now());
@@ -344,5 +355,21 @@ mod tests {
         drop(receiver);
         timeout(Duration::from_secs(5), delivery).await.unwrap().unwrap();
         assert!(hub.state().subscribers.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_a_caller_was_answered_is_known_and_told_to_nobody() {
+        let hub = Arc::new(Hub::default());
+        hub.install(vec![found("a", 0)]);
+        let mut later = found("a", 7).sighting;
+        later.as_of += Duration::from_secs(1);
+        hub.note(&Target::new("a"), &later);
+        let known = || hub.known(&Target::new("a")).expect("it is known").sighting.condition;
+        assert_eq!(known(), later.condition);
+        hub.note(&Target::new("a"), &found("a", 0).sighting);
+        assert_eq!(known(), later.condition, "an older look says nothing");
+        hub.note(&Target::new("b"), &later);
+        assert!(hub.known(&Target::new("b")).is_none(), "its labels are not known");
+        assert!(hub.publish(found("a", 0), Tell::Differences), "going back is a difference");
     }
 }

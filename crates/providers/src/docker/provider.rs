@@ -111,6 +111,18 @@ impl DockerProvider {
         }
     }
 
+    /// Passes an answer on; what it shows is known from here on.
+    fn noted(
+        &self,
+        target: &Target,
+        answer: Result<Sighting, ProviderError>,
+    ) -> Result<Sighting, ProviderError> {
+        if let Ok(sighting) = &answer {
+            self.hub.note(target, sighting);
+        }
+        answer
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let end = self.end.clone();
         let ended = async move { end.run_until_cancelled_owned(task).await.unwrap_or_default() };
@@ -137,7 +149,8 @@ impl Provider for DockerProvider {
     ) -> BoxFuture<'a, Result<Sighting, ProviderError>> {
         Box::pin(async move {
             let found = self.engine.find(target, deadline).await;
-            found.map(|found| found.sighting).map_err(|error| error.into_provider(None, "observe"))
+            let sighting = found.map(|found| found.sighting);
+            self.noted(target, sighting.map_err(|error| error.into_provider(None, "observe")))
         })
     }
 
@@ -147,7 +160,10 @@ impl Provider for DockerProvider {
         _: &'a StartOrder,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Sighting, ProviderError>> {
-        Box::pin(bounded("start", deadline, start::start(&self.engine, target, deadline)))
+        Box::pin(async move {
+            let started = start::start(&self.engine, target, deadline);
+            self.noted(target, bounded("start", deadline, started).await)
+        })
     }
 
     fn rest<'a>(
@@ -156,7 +172,10 @@ impl Provider for DockerProvider {
         order: &'a RestOrder,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Sighting, ProviderError>> {
-        Box::pin(bounded("rest", deadline, rest::rest(&self.engine, target, order, deadline)))
+        Box::pin(async move {
+            let rested = rest::rest(&self.engine, target, order, deadline);
+            self.noted(target, bounded("rest", deadline, rested).await)
+        })
     }
 
     fn feed(&self) -> mpsc::Receiver<FeedItem> {
