@@ -16,8 +16,8 @@ pub(crate) struct Environment {
     _feed: AbortOnDropHandle<()>,
     pub(crate) targets: BTreeMap<Target, Key>,
     pub(crate) reach: Reach,
-    /// The listing under way: when it began, and what it has named.
-    pub(crate) listing: Option<(Timestamp, BTreeSet<Target>)>,
+    /// What the listing under way has named.
+    pub(crate) listing: Option<BTreeSet<Target>>,
     pub(crate) resyncs: u64,
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use dormouse_core::fleet::{self, Key};
-use dormouse_core::lifecycle::Event;
-use dormouse_core::{Condition, EnvironmentName, Observation};
+use dormouse_core::lifecycle::{Event, Phase};
+use dormouse_core::{EnvironmentName, Observation};
 use dormouse_providers::{FeedItem, Sighting};
 
 use crate::environment::Reach;
@@ -13,14 +13,13 @@ use crate::keeper::Keeper;
 
 impl Keeper {
     pub(crate) fn fed(&mut self, name: &EnvironmentName, item: FeedItem) {
-        let now = self.clock.now();
         let Some(environment) = self.environments.get_mut(name) else {
             return;
         };
         match item {
-            FeedItem::Resync => environment.listing = Some((now, BTreeSet::new())),
+            FeedItem::Resync => environment.listing = Some(BTreeSet::new()),
             FeedItem::Listed(found) => {
-                if let Some((_, named)) = &mut environment.listing {
+                if let Some(named) = &mut environment.listing {
                     named.insert(found.target.clone());
                 }
                 if let Some(&key) = environment.targets.get(&found.target) {
@@ -53,13 +52,16 @@ impl Keeper {
         self.witness.resynced(name.as_str());
         self.fleet.handle(fleet::Event::EnvironmentReached(name.clone()), now);
         self.drain();
-        let Some((began, named)) = listing else {
+        let Some(named) = listing else {
             return;
         };
         let unlisted = self.environments.get(name).map(|e| e.unlisted(&named)).unwrap_or_default();
         for key in unlisted {
-            let observation = Observation { condition: Condition::Absent, as_of: began };
-            self.tell(key, Event::Observed(observation));
+            // When the listing was read is not known: what came to be since must not be taken for
+            // gone, so a look decides.
+            if !matches!(self.fleet.phase(key), Some(Phase::Gone(_))) {
+                self.observe(key);
+            }
         }
     }
 
