@@ -51,6 +51,13 @@ impl House {
         write_configuration(self.folder.path(), (self.http, self.admin_address), configuration);
     }
 
+    /// Writes another configuration into the present file itself, as `echo >` does.
+    pub(crate) fn write_over(&self, configuration: &str) {
+        let text =
+            whole_configuration(self.folder.path(), (self.http, self.admin_address), configuration);
+        std::fs::write(self.file(), text).unwrap();
+    }
+
     /// The configuration file.
     pub(crate) fn file(&self) -> PathBuf {
         self.folder.path().join("dormouse.toml")
@@ -108,12 +115,20 @@ pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
-fn write_configuration(folder: &Path, (http, admin): (SocketAddr, SocketAddr), rest: &str) {
+fn write_configuration(folder: &Path, addresses: (SocketAddr, SocketAddr), rest: &str) {
+    let draft = folder.join("dormouse.toml.draft");
+    std::fs::write(&draft, whole_configuration(folder, addresses, rest)).unwrap();
+    std::fs::rename(draft, folder.join("dormouse.toml")).unwrap();
+}
+
+fn whole_configuration(
+    folder: &Path,
+    (http, admin): (SocketAddr, SocketAddr),
+    rest: &str,
+) -> String {
     let mut text = String::new();
     let state = folder.join("state");
     writeln!(text, "[gateway]\nhttp = \"{http}\"\nadmin = \"{admin}\"").unwrap();
     writeln!(text, "state = \"{}\"\ndrain = \"2s\"\n\n{rest}", state.display()).unwrap();
-    let draft = folder.join("dormouse.toml.draft");
-    std::fs::write(&draft, text).unwrap();
-    std::fs::rename(draft, folder.join("dormouse.toml")).unwrap();
+    text
 }
