@@ -22,7 +22,7 @@ pub(super) struct Entry {
     /// Workloads that hold a `dependent` lease on it.
     pub(super) dependents: BTreeSet<Key>,
     pub(super) pin: Option<Pin>,
-    /// When the last dependent or pin let go.
+    /// When a dependent or a pin last let go.
     pub(super) released_at: Timestamp,
     /// Looks begun before this moment say nothing: a later look or an answer is known.
     pub(super) fresh_after: Timestamp,
@@ -88,7 +88,7 @@ impl Entry {
 
     /// Failed rests count against the run that they were meant for.
     pub(super) fn see_run(&mut self, run: Option<RunId>) {
-        if run.is_none() || run != self.seen_run {
+        if run != self.seen_run {
             self.rest_failures = 0;
         }
         self.seen_run = run;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::id::{EnvironmentName, Epoch, WorkloadId};
 use crate::lifecycle::{self, Facts, Needs, Phase, Reach, StartFailure, TimerReason, WakeCause};
 use crate::limits;
-use crate::observation::{Condition, RunId};
+use crate::observation::{Condition, Health, RunId};
 use crate::policy::Policy;
 use crate::progress::Step;
 use crate::time::Timestamp;
@@ -218,6 +218,9 @@ impl Fleet {
             lifecycle::Event::Started { epoch, as_of, result: Ok(run) }
                 if entry.phase.in_flight() == Some(*epoch) =>
             {
+                // Its health is a question to the next look.
+                let health = Health::Undeclared;
+                entry.condition = Some(Condition::Running { run: *run, health });
                 entry.see_run(Some(*run));
                 *as_of
             }

@@ -128,7 +128,7 @@ impl Fleet {
         let Some(entry) = self.entry_mut(on) else {
             return;
         };
-        if entry.dependents.remove(&key) && entry.dependents.is_empty() {
+        if entry.dependents.remove(&key) {
             entry.released_at = entry.released_at.max(now);
         }
     }

@@ -35,10 +35,6 @@ pub(super) fn step(
         },
         Event::DeadlineReached => deadline_reached(phase, facts, now, effects),
         Event::Wanted(cause) => wanted(phase, cause, facts, now, effects),
-        Event::NeighboursChanged => match facts.want() {
-            Some(_) => reopen(&phase, IN_USE, facts, now, effects),
-            None => Phase::Draining(phase),
-        },
         Event::EnvironmentLost => {
             let why = "its environment stopped answering";
             reopen(&phase, why, facts, now, effects)
@@ -56,7 +52,8 @@ pub(super) fn step(
             }
             DrainCause::Asked(_) | DrainCause::Forced { .. } => Phase::Draining(phase),
         },
-        Event::ActivityRead { .. }
+        Event::NeighboursChanged
+        | Event::ActivityRead { .. }
         | Event::Started { .. }
         | Event::Rested { .. }
         | Event::Probed { .. }
@@ -104,9 +101,11 @@ fn closed(
         let give_up_at = now + facts.policy.drain_timeout;
         return Phase::Draining(Draining { valve: Valve::Closed(epoch), give_up_at, ..phase });
     }
+    // We slept through the closing: what came meanwhile has not been let in yet.
+    let slept_through = now.since(phase.give_up_at) > limits::STALL;
     let used_meanwhile = phase.cause == DrainCause::Idle
         && facts.idle_due(activity.last_use).is_none_or(|due| due > now);
-    if activity.open() > 0 || used_meanwhile {
+    if activity.open() > 0 || used_meanwhile || slept_through {
         return reopen(&phase, IN_USE, facts, now, effects);
     }
     settle(&phase, facts, now, effects)

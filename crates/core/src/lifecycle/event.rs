@@ -18,7 +18,7 @@ pub enum Event {
     Observed(Observation),
     /// The environment stopped answering.
     EnvironmentLost,
-    /// Needs came further, or a dependent or pin came or went.
+    /// Needs came further, or nobody needs it to run to its end any more.
     NeighboursChanged,
     /// The policy was replaced.
     PolicyChanged,

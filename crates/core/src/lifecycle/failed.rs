@@ -19,10 +19,6 @@ pub(super) fn step(
 ) -> Phase {
     match event {
         Event::Wanted(cause) => wanted(phase, cause, facts, now, effects),
-        Event::NeighboursChanged => match (phase.retry, facts.want()) {
-            (Retry::Open, Some(cause)) => waking::begin(cause, facts, now, effects),
-            (Retry::Open | Retry::At(_), Some(_) | None) => Phase::Failed(phase),
-        },
         Event::DeadlineReached => deadline_reached(phase, facts, now, effects),
         Event::Observed(observation) => observed(phase, observation.condition, facts, now, effects),
         Event::SleepAsked(ticket) => match ready::refusal(facts) {
@@ -51,6 +47,7 @@ pub(super) fn step(
             Phase::Failed(Failed { failure, ..phase })
         }
         Event::EnvironmentLost
+        | Event::NeighboursChanged
         | Event::GateClosed { .. }
         | Event::LeasesEnded { .. }
         | Event::Started { .. }

@@ -171,7 +171,7 @@ impl Facts<'_> {
 
     /// When a workload whose last use was at `last_use` has been idle for long enough.
     fn idle_due(&self, last_use: Timestamp) -> Option<Timestamp> {
-        self.policy.idle_timeout.map(|idle| last_use.max(self.released_at) + idle)
+        self.policy.idle_timeout.map(|idle| last_use + idle)
     }
 
     /// The wait before retry `n`, spread by the jitter.

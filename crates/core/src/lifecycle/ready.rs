@@ -90,14 +90,16 @@ fn deadline_reached(
     now: Timestamp,
     effects: &mut Effects,
 ) -> Phase {
-    if let Check::At(due) = phase.check
-        && now.since(due) > limits::STALL
-    {
-        // We slept through the deadline ourselves: what was used meanwhile is not known.
+    if slept_through(&phase, now) {
         return Phase::Ready(Ready { check: check_at(facts.idle_due(now)), ..phase });
     }
     let check = ask(facts, now, effects);
     Phase::Ready(Ready { check, ..phase })
+}
+
+/// We slept through the deadline ourselves: what was used meanwhile is not known.
+fn slept_through(phase: &Ready, now: Timestamp) -> bool {
+    phase.check.deadline().is_some_and(|(due, _)| now.since(due) > limits::STALL)
 }
 
 /// Asks the gate who uses it.
@@ -114,6 +116,9 @@ fn judge(
     now: Timestamp,
     effects: &mut Effects,
 ) -> Phase {
+    if slept_through(&phase, now) {
+        return Phase::Ready(Ready { check: check_at(facts.idle_due(now)), ..phase });
+    }
     let Some(idle) = facts.policy.idle_timeout else {
         return Phase::Ready(Ready { check: Check::Never, ..phase });
     };

@@ -20,7 +20,7 @@ pub(super) fn step(
         Event::Observed(observation) => match observation.condition {
             Condition::Running { run, .. } => match (facts.policy.adopt, phase.why) {
                 (Adopt::Rest, Ignorance::NotYetObserved)
-                    if !facts.wanted() && facts.environment == Reach::Reachable =>
+                    if facts.environment == Reach::Reachable =>
                 {
                     draining::begin_adopted(run, facts, now, effects)
                 }
@@ -34,10 +34,6 @@ pub(super) fn step(
             Condition::Absent => gone::enter(now, effects),
         },
         Event::Wanted(cause) => waking::begin(cause, facts, now, effects),
-        Event::NeighboursChanged => match facts.want() {
-            Some(cause) => waking::begin(cause, facts, now, effects),
-            None => Phase::Unknown(phase),
-        },
         Event::DeadlineReached => {
             effects.push(Effect::Observe);
             Phase::Unknown(Unknown { look_at: now + limits::OBSERVE_MAX, ..phase })
@@ -48,6 +44,7 @@ pub(super) fn step(
             Phase::Unknown(phase)
         }
         Event::EnvironmentLost
+        | Event::NeighboursChanged
         | Event::PolicyChanged
         | Event::GateClosed { .. }
         | Event::ActivityRead { .. }

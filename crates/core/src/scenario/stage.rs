@@ -20,6 +20,8 @@ use crate::time::Timestamp;
 
 /// How far the world is played on for an output that is expected.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+/// More things than this do not happen at one moment.
+const BEATS_MAX: usize = 10_000;
 /// Outputs that are shown before the one that was not expected.
 const REMEMBERED_MAX: usize = 8;
 /// The only environment when nobody names one.
@@ -39,6 +41,13 @@ struct Stage {
     pending: VecDeque<(Timestamp, String)>,
     /// What came out last.
     remembered: VecDeque<String>,
+}
+
+/// Notices when the world goes round in circles without time passing.
+#[derive(Default)]
+struct Hurry {
+    at: Timestamp,
+    beats: usize,
 }
 
 #[derive(Default)]
@@ -77,19 +86,18 @@ impl Stage {
             | Order::Expect { .. }
             | Order::Nothing { .. }
             | Order::Phase { .. }
-            | Order::Why { .. } => self.open(),
+            | Order::Why { .. } => self.open()?,
         }
         match order {
             Order::Workload { .. } | Order::Show(_) => Ok(()),
             Order::At(at, act) => {
                 self.pass_quietly(*at)?;
                 self.act(act)?;
-                self.pass(*at);
-                Ok(())
+                self.pass(*at)
             }
             Order::Nothing { until } => self.pass_quietly(*until - MOMENT),
             Order::Expect { when, output } => {
-                self.play_on();
+                self.play_on()?;
                 let Some((at, got)) = self.pending.pop_front() else {
                     return Err(format!("expected `{output}`, and nothing more happens"));
                 };
@@ -158,12 +166,13 @@ impl Stage {
     }
 
     /// The keeper starts with the first line that needs it.
-    fn open(&mut self) {
+    fn open(&mut self) -> Result<(), Refusal> {
         if !self.opened {
             self.opened = true;
             self.world.open();
-            self.pass(self.world.now);
+            self.pass(self.world.now)?;
         }
+        Ok(())
     }
 
     fn act(&mut self, act: &Act) -> Result<(), Refusal> {
@@ -270,7 +279,7 @@ impl Stage {
             return Err(format!("it is {now} already"));
         }
         self.expect_nothing()?;
-        self.pass(until);
+        self.pass(until)?;
         self.expect_nothing()
     }
 
@@ -284,19 +293,25 @@ impl Stage {
         }
     }
 
-    fn pass(&mut self, until: Timestamp) {
+    fn pass(&mut self, until: Timestamp) -> Result<(), Refusal> {
+        let mut hurry = Hurry::default();
         while self.world.beat(until) != Beat::Quiet {
             self.collect();
+            hurry.beat(self.world.now)?;
         }
         self.collect();
+        Ok(())
     }
 
     /// Plays until something comes out.
-    fn play_on(&mut self) {
+    fn play_on(&mut self) -> Result<(), Refusal> {
         let until = self.world.now + PATIENCE;
+        let mut hurry = Hurry::default();
         while self.pending.is_empty() && self.world.beat(until) != Beat::Quiet {
             self.collect();
+            hurry.beat(self.world.now)?;
         }
+        Ok(())
     }
 
     fn collect(&mut self) {
@@ -354,6 +369,17 @@ impl Stage {
             message.push_str(said);
         }
         Mismatch { line, message }
+    }
+}
+
+impl Hurry {
+    fn beat(&mut self, now: Timestamp) -> Result<(), Refusal> {
+        self.beats = if now == self.at { self.beats + 1 } else { 0 };
+        self.at = now;
+        if self.beats < BEATS_MAX {
+            return Ok(());
+        }
+        Err(format!("it goes round in circles at {}", words::say_moment(now)))
     }
 }
 

@@ -27,7 +27,7 @@ impl<F: Fate> World<F> {
     pub(super) fn handle_timeout(&mut self) {
         self.inputs += 1;
         self.log.note(self.now, Kind::Heard, format_args!("its timers"));
-        self.witness.begin();
+        self.witness.begin(&self.fleet, &self.workloads, self.now);
         self.fleet.handle_timeout(self.now);
         self.witness.after_timeout(&self.fleet, self.now);
         self.settle();

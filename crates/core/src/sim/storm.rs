@@ -13,7 +13,7 @@ use super::visitors::Manner;
 use super::world::{Configured, World};
 use crate::fleet;
 use crate::id::{Epoch, WorkloadId};
-use crate::lifecycle::{Activity, Event, StartFailure, WakeCause};
+use crate::lifecycle::{Activity, Check, Event, Phase, StartFailure, Valve, WakeCause};
 use crate::observation::RunId;
 use crate::policy::Policy;
 use crate::time::Timestamp;
@@ -32,6 +32,10 @@ impl World<Chance> {
             // Nobody gets through to a keeper that stands still; the runtimes go on without it.
             self.act_at_runtime(w, dice);
             return;
+        }
+        // The worst moment to stand still is between a question to a gate and its answer.
+        if self.fate.random.chance(100) && self.awaits_a_gate() {
+            return self.stall_for_long();
         }
         match dice {
             0..500 => self.act_as_visitor(w),
@@ -164,15 +168,29 @@ impl World<Chance> {
                 let length = self.fate.random.millis(50, 3_000);
                 self.stall(length);
             }
-            993..997 => {
-                let length = self.fate.random.millis(11_000, 300_000);
-                self.stall(length);
-            }
+            993..997 => self.stall_for_long(),
             _ => {
                 let length = self.fate.random.millis(100, 300_000);
                 self.jump(length);
             }
         }
+    }
+
+    fn awaits_a_gate(&self) -> bool {
+        self.workloads.iter().any(|workload| {
+            let phase = workload.key.and_then(|key| self.fleet.phase(key));
+            match phase {
+                Some(Phase::Ready(ready)) => matches!(ready.check, Check::Asked { .. }),
+                Some(Phase::Draining(draining)) => matches!(draining.valve, Valve::Closing(_)),
+                Some(_) | None => false,
+            }
+        })
+    }
+
+    fn stall_for_long(&mut self) {
+        self.timers_last = self.fate.random.chance(500);
+        let length = self.fate.random.millis(11_000, 300_000);
+        self.stall(length);
     }
 
     /// The storm is over: every runtime answers, everybody leaves, nobody insists on anything, and

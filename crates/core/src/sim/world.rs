@@ -30,6 +30,8 @@ pub(crate) struct World<F> {
     /// Which life of the keeper this is; what was sent to an earlier one is lost.
     pub(super) keeper: u32,
     pub(super) stalled_until: Timestamp,
+    /// What was due at the end of a stall is handled after what has come meanwhile.
+    pub(super) timers_last: bool,
     /// How late the keeper's timers are.
     pub(super) lateness: Duration,
     pub(super) inputs: u64,
@@ -101,6 +103,7 @@ impl<F: Fate> World<F> {
             by_key: BTreeMap::new(),
             keeper: 0,
             stalled_until: Timestamp::ZERO,
+            timers_last: false,
             lateness: Duration::ZERO,
             inputs: 0,
             next_visitor: 1,
@@ -170,6 +173,7 @@ impl<F: Fate> World<F> {
         let timer = self.timer_at();
         let item = self.agenda.next_at();
         let timer_first = match (timer, item) {
+            (Some(timer), Some(item)) if self.timers_last => timer < item,
             (Some(timer), Some(item)) => timer <= item,
             (Some(_), None) => true,
             (None, _) => false,

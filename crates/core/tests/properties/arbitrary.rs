@@ -14,6 +14,7 @@ use dormouse_core::policy::{Adopt, Need, OnRestFailure, Policy, Rest, Until};
 use dormouse_core::time::Timestamp;
 use proptest::option;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 /// Facts that own what [`dormouse_core::lifecycle::Facts`] borrows.
 #[derive(Clone, Debug)]
@@ -33,6 +34,16 @@ pub(crate) struct OwnFacts {
 
 /// The epoch that every step of these tests may ask with.
 pub(crate) const FRESH: Epoch = Epoch(99);
+
+/// So many cases, the same ones at every run.
+pub(crate) fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        rng_seed: RngSeed::Fixed(u64::from(cases)),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
 
 /// Moments lie close together, so that equal ones and all orders come about.
 pub(crate) fn moment() -> impl Strategy<Value = Timestamp> {
@@ -91,7 +102,7 @@ fn condition() -> impl Strategy<Value = Condition> {
     ]
 }
 
-fn activity() -> impl Strategy<Value = Activity> {
+pub(crate) fn activity() -> impl Strategy<Value = Activity> {
     let count = || prop_oneof![3 => Just(0_u32), 1 => 1_u32..3, 1 => Just(u32::MAX)];
     (count(), count(), moment()).prop_map(|(served, waiting, last_use)| Activity {
         served,

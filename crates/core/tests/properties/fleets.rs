@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dormouse_core::fleet::{Event, Fleet, Key};
-use dormouse_core::id::EnvironmentName;
+use dormouse_core::fleet::{Effect, Event, Fleet, Key};
+use dormouse_core::id::{EnvironmentName, Epoch};
 use dormouse_core::lifecycle;
-use dormouse_core::policy::Policy;
+use dormouse_core::limits;
+use dormouse_core::observation::{Condition, Health, Observation, RunId};
+use dormouse_core::policy::{Need, Policy, Until};
+use dormouse_core::progress::StepKind;
 use dormouse_core::time::Timestamp;
 use proptest::option;
 use proptest::prelude::*;
@@ -29,7 +32,7 @@ enum Deed {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(arbitrary::config(512))]
 
     #[test]
     fn a_fleet_survives_anything_and_keeps_its_own_time(
@@ -67,6 +70,75 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_story_has_a_bound_and_an_end() {
+    let mut fleet = Fleet::new(7);
+    let mut at = 0;
+    let mut tell = |fleet: &mut Fleet, event: Event| {
+        at += 1;
+        fleet.handle(event, Timestamp::from_millis(at));
+    };
+    let wake = lifecycle::Event::Wanted(lifecycle::WakeCause::Request);
+    let needs = vec![Need { on: arbitrary::id("db"), until: Until::Ready }];
+    let policy = |patience: u64| {
+        let drain_timeout = Duration::from_secs(patience);
+        Policy { needs: needs.clone(), drain_timeout, ..Policy::default() }
+    };
+    let define = |name: &str, policy: Policy| Event::Define {
+        id: arbitrary::id(name),
+        policy: Arc::new(policy),
+    };
+    tell(&mut fleet, define("db", Policy::default()));
+    tell(&mut fleet, define("blog", policy(0)));
+    let blog = fleet.key(&arbitrary::id("blog")).expect("it is defined");
+    tell(&mut fleet, Event::Workload(blog, wake));
+    for patience in 1..200 {
+        tell(&mut fleet, define("blog", policy(patience)));
+    }
+    tell(&mut fleet, Event::Forget { id: arbitrary::id("blog") });
+    let mut told = Vec::new();
+    while let Some(effect) = fleet.poll_effect() {
+        if let Effect::Act(key, lifecycle::Effect::Tell(step)) = effect
+            && key == blog
+        {
+            told.push(step.kind);
+        }
+    }
+    assert_eq!(told.len(), limits::STORY_STEPS_MAX);
+    assert_eq!(told.last(), Some(&StepKind::Error));
+}
+
+#[test]
+fn a_stale_answer_overtakes_no_look() {
+    let run = RunId(1);
+    let stale = Epoch(u64::MAX);
+    let as_of = Timestamp::from_millis(9);
+    let stopped = Condition::Stopped { exit_code: Some(1) };
+    let answers = [
+        lifecycle::Event::Started { epoch: stale, as_of, result: Ok(run) },
+        lifecycle::Event::Rested { epoch: stale, as_of, result: Ok(stopped) },
+    ];
+    for answer in answers {
+        let mut fleet = Fleet::new(7);
+        let policy = Arc::new(Policy::default());
+        fleet.handle(Event::Define { id: arbitrary::id("blog"), policy }, Timestamp::ZERO);
+        let blog = fleet.key(&arbitrary::id("blog")).expect("it is defined");
+        let mut tell = |at: u64, event: lifecycle::Event| {
+            fleet.handle(Event::Workload(blog, event), Timestamp::from_millis(at));
+            fleet.phase(blog).map(lifecycle::Phase::name)
+        };
+        let look = |condition: Condition, at: u64| {
+            let as_of = Timestamp::from_millis(at);
+            lifecycle::Event::Observed(Observation { condition, as_of })
+        };
+        let running = Condition::Running { run, health: Health::Undeclared };
+        assert_eq!(tell(1, look(running, 1)), Some("waking"));
+        assert_eq!(tell(10, answer), Some("waking"));
+        let removed = tell(11, look(Condition::Absent, 8));
+        assert_eq!(removed, Some("gone"), "a look from before the stale answer is believed");
     }
 }
 

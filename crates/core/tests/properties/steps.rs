@@ -1,5 +1,6 @@
 //! One step of one lifecycle, from anywhere.
 
+use dormouse_core::Epoch;
 use dormouse_core::lifecycle::{
     self, Check, DrainCause, Effect, Event, Facts, Needs, Phase, Pinned, Reach, Valve, WakeStep,
 };
@@ -12,7 +13,7 @@ use crate::arbitrary::{self, FRESH, OwnFacts};
 const DEADLINES_MAX: usize = 6;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(arbitrary::config(4096))]
 
     #[test]
     fn a_start_comes_only_when_every_need_is_met(
@@ -137,6 +138,24 @@ proptest! {
     }
 
     #[test]
+    fn what_has_failed_is_rested_only_where_nobody_is_hurt(
+        phase in arbitrary::failed(), facts in arbitrary::facts(),
+        activity in arbitrary::activity(), now in arbitrary::now(),
+    ) {
+        let Phase::Failed(failed) = phase else { return Ok(()) };
+        let epoch = Epoch(1);
+        let settle = Check::Asked { epoch, again_at: now };
+        let phase = Phase::Failed(lifecycle::Failed { settle, ..failed });
+        let (_, effects) = step(&phase, &facts, &Event::ActivityRead { epoch, activity }, now);
+        if rests(&effects) {
+            prop_assert_eq!(activity.served, 0);
+            prop_assert_eq!(facts.dependents, 0);
+            prop_assert_eq!(facts.pin, Pinned::No);
+            prop_assert_eq!(facts.environment, Reach::Reachable);
+        }
+    }
+
+    #[test]
     fn idle_in_an_environment_that_does_not_answer_is_left_alone(
         phase in arbitrary::ready(), facts in arbitrary::facts(), event in arbitrary::event(),
         now in arbitrary::now(),
@@ -158,6 +177,16 @@ proptest! {
             matches!(effect, Effect::Answer(to, _) if *to == ticket)
         });
         prop_assert_eq!(answered, next.ticket() != Some(ticket));
+    }
+
+    #[test]
+    fn whoever_overrules_a_pin_is_not_overruled_by_it(
+        phase in arbitrary::phase(), facts in arbitrary::facts(), now in arbitrary::now(),
+    ) {
+        let event = Event::SleepForced(lifecycle::Ticket(77));
+        let (next, effects) = step(&phase, &facts, &event, now);
+        let overruled = effects.contains(&Effect::DropPin);
+        prop_assert!(!overruled || !matches!(next, Phase::Waking(_)), "{:?}", next);
     }
 
     #[test]

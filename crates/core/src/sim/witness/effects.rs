@@ -163,9 +163,16 @@ impl Witness {
         };
         let ledger = &self.ledgers[w];
         let again = ledger.rest_failed.is_some() && ledger.heard_run == ledger.rest_failed;
-        let since = if again { Timestamp::ZERO } else { ledger.ready_since };
+        // A rest that failed is tried again soon.
+        let (since, slept) = if again {
+            (Timestamp::ZERO, Timestamp::ZERO)
+        } else {
+            (ledger.ready_since, ledger.slept_until)
+        };
         let (used, released) = (workload.gate.activity().last_use, ledger.released_at);
-        for (what, at) in [("used", used), ("released", released), ("ready", since)] {
+        for (what, at) in
+            [("used", used), ("released", released), ("ready", since), ("not asleep itself", slept)]
+        {
             if at + idle > now {
                 self.blame("I9", now, format_args!("{w} rests as idle, {what} at {at}"));
             }

@@ -26,6 +26,8 @@ pub(super) struct Ledger {
     pub(super) released_at: Timestamp,
     /// Since when its gate has been opened after a wake.
     pub(super) ready_since: Timestamp,
+    /// When the fleet was found to have slept through its deadline.
+    pub(super) slept_until: Timestamp,
     /// The run that was to be rested and still runs.
     pub(super) rest_failed: Option<RunId>,
     /// The run that the fleet has heard of last.
@@ -48,7 +50,9 @@ impl Ledger {
     pub(super) fn see(&mut self, condition: Condition, as_of: Timestamp) {
         self.fresh_after = self.fresh_after.max(as_of);
         self.heard_run = condition.run();
-        if condition == (Condition::Stopped { exit_code: Some(0) }) {
+        if let Condition::Stopped { exit_code: Some(0) }
+        | Condition::Restarting { exit_code: Some(0) } = condition
+        {
             self.completed_as_of = Some(as_of);
         }
     }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::fleet::Fleet;
 use crate::lifecycle::{Phase, Ticket};
 use crate::limits;
+use crate::observation::Condition;
 use crate::sim::log::Sight;
 use crate::time::Timestamp;
 use ledger::Ledger;
@@ -47,6 +48,8 @@ pub(crate) struct Witness {
     current: Option<Snapshot>,
     /// The event being handled is stale: this workload must keep this phase.
     stale: Option<(usize, Phase)>,
+    /// What the event being handled shows of a workload.
+    seen: Option<(usize, Condition)>,
     /// Workloads whose environment is known not to answer.
     lost: Set,
     /// The event being handled is a person's wish.
@@ -79,6 +82,7 @@ impl Witness {
             current: None,
             lost: 0,
             stale: None,
+            seen: None,
             person_asks: false,
             tickets: BTreeMap::new(),
             wait_max: Duration::ZERO,

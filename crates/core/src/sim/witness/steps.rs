@@ -6,6 +6,7 @@ use super::{Asked, Witness};
 use crate::fleet::{Event, Fleet};
 use crate::id::EnvironmentName;
 use crate::lifecycle::{self, DrainCause, Phase, Retry, StartFailure, Valve};
+use crate::limits;
 use crate::observation::Condition;
 use crate::sim::world::Workload;
 use crate::time::Timestamp;
@@ -22,7 +23,7 @@ impl Witness {
         event: &Event,
         now: Timestamp,
     ) {
-        self.begin();
+        self.begin(fleet, workloads, now);
         match event {
             Event::Define { policy, .. } => self.allow(policy),
             Event::Workload(key, event) => {
@@ -44,15 +45,24 @@ impl Witness {
     }
 
     /// Notes how the fleet stands before its timers.
-    pub(in crate::sim) fn begin(&mut self) {
+    pub(in crate::sim) fn begin(&mut self, fleet: &Fleet, workloads: &[Workload], now: Timestamp) {
         self.current = None;
         self.stale = None;
+        self.seen = None;
         self.person_asks = false;
+        for (workload, ledger) in workloads.iter().zip(&mut self.ledgers) {
+            if let Some(phase @ (Phase::Ready(_) | Phase::Draining(_))) = phase(fleet, workload)
+                && phase.deadline().is_some_and(|(due, _)| now.since(due) > limits::STALL)
+            {
+                ledger.slept_until = now;
+            }
+        }
     }
 
     /// Judges how the fleet stands when every effect has been executed.
     pub(in crate::sim) fn after(&mut self, fleet: &Fleet, workloads: &[Workload], now: Timestamp) {
         self.steps += 1;
+        self.believes(fleet, workloads, now);
         if let Some((w, before)) = self.stale.take()
             && phase(fleet, &workloads[w]) != Some(&before)
         {
@@ -78,6 +88,18 @@ impl Witness {
         self.keeps_time(fleet, workloads, now);
         if self.steps.is_multiple_of(EXPLAIN_EVERY) {
             self.explains(fleet, workloads, now);
+        }
+    }
+
+    /// A look that nothing has overtaken is believed at once.
+    fn believes(&mut self, fleet: &Fleet, workloads: &[Workload], now: Timestamp) {
+        let Some((w, condition)) = self.seen.take() else {
+            return;
+        };
+        if let Some(Phase::Ready(ready)) = phase(fleet, &workloads[w])
+            && !matches!(condition, Condition::Running { run, .. } if run == ready.run)
+        {
+            self.blame("I5", now, format_args!("{w} is {ready:?} although {condition:?} was seen"));
         }
     }
 
@@ -152,6 +174,7 @@ impl Witness {
                 let overtaken = observation.as_of < ledger.fresh_after;
                 if !overtaken {
                     ledger.see(observation.condition, observation.as_of);
+                    self.seen = Some((w, observation.condition));
                 }
                 overtaken
             }
