@@ -21,7 +21,7 @@ engine_ready() {
   fi
   local waited=0
   until engine_answers; do
-    [ $waited -lt 60 ] || die "no engine answers after $waited s" "see ${ENGINE_LOG:-the service's log}"
+    [ $waited -lt 60 ] || die "no engine answers after $waited s" "see ${ENGINE_LOG:-the log of its service}"
     sleep 1
     waited=$((waited + 1))
   done
