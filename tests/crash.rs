@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use dormouse_testkit::engine::Call;
 use dormouse_wire::Phase;
+use harness::admin::Admin;
 use harness::client::{exchange, get};
 use harness::dice::{self, Dice};
 use harness::docker::{App, Docker};
@@ -80,8 +81,11 @@ async fn survive(seed: u64, marker: &str) -> Option<Outcome> {
     let mut dice = Dice::new(seed);
     let mut outcome = Outcome::default();
     let mut windows = Vec::new();
-    for _ in 0..KILLS {
-        let visits = cast.visit(&house, &mut dice);
+    for round in 0..KILLS {
+        let visits = match round % 5 {
+            0 => cast.drain(&house).await,
+            _ => cast.visit(&house, &mut dice),
+        };
         sleep(dice.period(LIFE_MAX)).await;
         for workload in house.admin.workloads().await {
             *outcome.met.entry(workload.phase.as_str()).or_default() += 1;
@@ -151,15 +155,28 @@ impl Cast {
                 sleep(at).await;
                 // Either is cut off where the kill comes first.
                 if asks {
-                    let order = format!("/api/v1/workloads/{name}/sleep?force=true");
-                    let order = http::Request::post(order).header("host", "localhost");
-                    let order = order.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
-                    let _ = exchange(admin.address(), order).await;
+                    order_sleep(admin, &name).await;
                 } else {
                     let _ = exchange(http, get(&format!("{name}.test"), path)).await;
                 }
             });
         }
+        visits
+    }
+
+    /// A forced sleep that has to wait for somebody.
+    async fn drain(&self, house: &House) -> JoinSet<()> {
+        let (http, admin, host) = (house.http, house.admin, self.visited[1].host());
+        let name = self.visited[1].short.clone();
+        let mut visits = JoinSet::new();
+        visits.spawn(async move {
+            let _ = exchange(http, get(&host, "/slow?ms=5000")).await;
+        });
+        let in_use = async || house.admin.workload(&name).await.leases.request == 1;
+        eventually(SOON, "somebody uses it", in_use).await;
+        let called = name.clone();
+        visits.spawn(async move { order_sleep(admin, &called).await });
+        house.admin.until_within(SOON, &name, Phase::Draining).await;
         visits
     }
 
@@ -217,6 +234,14 @@ impl Cast {
             }
         }
     }
+}
+
+/// Forces a sleep; the order is cut off where the kill comes first.
+async fn order_sleep(admin: Admin, name: &str) {
+    let path = format!("/api/v1/workloads/{name}/sleep?force=true");
+    let order = http::Request::post(path).header("host", "localhost");
+    let order = order.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+    let _ = exchange(admin.address(), order).await;
 }
 
 impl Window {

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use dormouse_wire::Event;
+use dormouse_wire::{Event, Phase};
 use harness::admin::Admin;
 use harness::client::{Stream, exchange, get};
 use harness::dice::{self, Dice};
@@ -45,13 +45,13 @@ enum BegunBy {
 }
 
 const COURSES: [Course; 7] = [
-    course("pause", 0, BegunBy::Asking, 4, (850, 90)),
+    course("pause", 0, BegunBy::Asking, 4, (900, 90)),
     course("pause", 0, BegunBy::Force, 2, (400, 90)),
-    course("pause", 0, BegunBy::Idleness, 5, (450, 90)),
-    course("kill", 0, BegunBy::Asking, 2, (110, 200)),
-    course("kill", 0, BegunBy::Idleness, 2, (60, 200)),
-    course("stop", 0, BegunBy::Asking, 2, (90, 250)),
-    course("stop", 150, BegunBy::Idleness, 2, (40, 400)),
+    course("pause", 0, BegunBy::Idleness, 5, (500, 90)),
+    course("kill", 0, BegunBy::Asking, 2, (70, 200)),
+    course("kill", 0, BegunBy::Idleness, 2, (40, 200)),
+    course("stop", 0, BegunBy::Asking, 2, (60, 250)),
+    course("stop", 150, BegunBy::Idleness, 2, (30, 400)),
 ];
 
 /// One race.
@@ -84,6 +84,9 @@ async fn no_request_is_lost_to_a_rest() {
         }
     }
     let house = House::start(&configuration).await;
+    for (_, _, app) in &lanes {
+        house.admin.until(&app.short, Phase::Asleep).await;
+    }
     let moves = Moves::default();
     let mut listener = JoinSet::new();
     let events = Stream::open(house.admin.address(), get("localhost", "/api/v1/events")).await;
