@@ -29,6 +29,8 @@ pub(crate) struct Client {
     /// When those tasks, and streams that would never end, are to end.
     pub(crate) ending: Ending,
     is_http1: AtomicBool,
+    /// How often its task was woken to be looked at.
+    looks: AtomicU64,
     requests_open: AtomicUsize,
     requests_begun: AtomicU64,
     /// A head has begun to arrive, and its request has not begun.
@@ -78,6 +80,7 @@ impl Client {
             tasks,
             ending,
             is_http1: AtomicBool::new(false),
+            looks: AtomicU64::new(0),
             requests_open: AtomicUsize::new(0),
             requests_begun: AtomicU64::new(0),
             head_pending: AtomicBool::new(false),
@@ -95,10 +98,19 @@ impl Client {
         OpenRequest { client: Arc::clone(self), number }
     }
 
-    /// Whether the task that polls a request is woken now and then although nothing happens. So it
-    /// is with HTTP/1, whose requests are polled by the connection's own task.
-    pub(crate) fn wakes_by_itself(&self) -> bool {
+    /// Whether a request is polled at each look at its connection. So it is with HTTP/1, whose
+    /// requests are polled by the connection's own task.
+    pub(crate) fn is_looked_at(&self) -> bool {
         self.is_http1.load(Ordering::Relaxed)
+    }
+
+    /// How often the connection has been looked at.
+    pub(crate) fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_look(&self) {
+        self.looks.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn requests_begun(&self) -> u64 {

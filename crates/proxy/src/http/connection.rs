@@ -136,7 +136,7 @@ async fn serve_http1<G: Gatekeeper>(
     let mut watch = Watch::new(client, &shared.settings);
     let mut io = TokioIo::new(socket);
     loop {
-        let service = service_fn(|request| answer(Arc::clone(shared), client.begin(), request));
+        let service = service_fn(|request| answer(shared, client.begin(), request));
         let mut connection = Box::pin(builder.serve_connection(io, service).with_upgrades());
         loop {
             match watch.turn(connection.as_mut()).await {
@@ -171,7 +171,10 @@ async fn serve_http2<G: Gatekeeper>(
         .keep_alive_timeout(PING_TIMEOUT);
     let service = {
         let (shared, client) = (Arc::clone(shared), Arc::clone(client));
-        service_fn(move |request| answer(Arc::clone(&shared), client.begin(), request))
+        service_fn(move |request| {
+            let (shared, open) = (Arc::clone(&shared), client.begin());
+            async move { answer(&shared, open, request).await }
+        })
     };
     let mut connection = Box::pin(builder.serve_connection(TokioIo::new(socket), service));
     let mut watch = Watch::new(client, &shared.settings);
@@ -236,6 +239,7 @@ impl<'a> Watch<'a> {
 
     fn look(&mut self) -> Verdict {
         let now = Instant::now();
+        self.client.count_look();
         let begun = self.client.requests_begun();
         if !self.client.is_idle() || begun != self.requests_begun {
             self.requests_begun = begun;

@@ -11,7 +11,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::error::Elapsed;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
 use super::body::{Fate, Kind, LeaseHold, RequestBody};
 use super::client::Client;
@@ -38,8 +38,8 @@ pub(crate) enum Outcome {
     Refused(Refusal),
 }
 
-/// An answer that takes longer than this is worth a timer.
-const SLOW_ANSWER: Duration = Duration::from_secs(1);
+/// Limits from here on may be late by the time between two looks at a connection.
+const ROUGH_LIMIT_MIN: Duration = Duration::from_secs(60);
 /// Requests that are sent once more on a connection that nobody has used before.
 const RESENDS_MAX: usize = 2;
 
@@ -121,28 +121,27 @@ async fn forward1(
     }
 }
 
-/// Bounds the wait for an answer. The tasks of HTTP/1 connections wake now and then by themselves;
-/// there a timer is armed only when the first of these times comes.
+/// Bounds the wait for an answer. The tasks of HTTP/1 connections wake now and then to be looked
+/// at; there neither a timer is armed nor the time read before the first of these looks.
 async fn in_time<T>(
     pool: &Pool,
     client: &Client,
     exchange: impl Future<Output = T>,
 ) -> Result<T, Elapsed> {
     let limit = pool.settings().answer_timeout;
-    if !client.wakes_by_itself() || limit < SLOW_ANSWER {
-        return timeout(limit, exchange).await;
-    }
-    let begun = Instant::now();
     let mut exchange = pin!(exchange);
-    let quick = poll_fn(|context| match exchange.as_mut().poll(context) {
-        Poll::Ready(answer) => Poll::Ready(Some(answer)),
-        Poll::Pending if begun.elapsed() < SLOW_ANSWER => Poll::Pending,
-        Poll::Pending => Poll::Ready(None),
-    });
-    match quick.await {
-        Some(answer) => Ok(answer),
-        None => timeout_at(begun + limit, exchange).await,
+    if client.is_looked_at() && limit >= ROUGH_LIMIT_MIN {
+        let looks = client.looks();
+        let quick = poll_fn(|context| match exchange.as_mut().poll(context) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if client.looks() == looks => Poll::Pending,
+            Poll::Pending => Poll::Ready(None),
+        });
+        if let Some(answer) = quick.await {
+            return Ok(answer);
+        }
     }
+    timeout(limit, exchange).await
 }
 
 /// A connection that may carry the request.
@@ -184,9 +183,9 @@ async fn answer1(
             return Outcome::Refused(Refusal::UnaskedUpgrade);
         };
         let counters = pool.counters_shared();
-        let relayed =
-            upgrade::begin(client, &mut parts, connection, on_upgrade, (target.lease, counters));
-        return match relayed.await {
+        let held = (target.lease, counters);
+        let relayed = upgrade::begin(client, &mut parts, connection, on_upgrade, held);
+        return match Box::pin(relayed).await {
             Ok(()) => Outcome::Answer(Response::from_parts(parts, Kind::Whole(Default::default()))),
             Err(error) => Outcome::Refused(Refusal::Closed(error)),
         };

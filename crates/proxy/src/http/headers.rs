@@ -135,6 +135,12 @@ fn remove_named(headers: &mut HeaderMap) {
     let header::Entry::Occupied(entry) = headers.entry(CONNECTION) else {
         return;
     };
+    // What nearly every message with this header says. `Keep-Alive` itself is removed elsewhere.
+    let single = entry.iter().count() == 1;
+    if single && [&b"keep-alive"[..], b"close"].contains(&entry.get().as_bytes()) {
+        entry.remove();
+        return;
+    }
     let (_, values) = entry.remove_entry_mult();
     let values: Vec<HeaderValue> = values.collect();
     for name in values.iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(',')) {

@@ -47,13 +47,13 @@ enum End {
 
 /// Answers one request.
 pub(crate) async fn answer<G: Gatekeeper>(
-    shared: Arc<Shared<G>>,
+    shared: &Arc<Shared<G>>,
     open: OpenRequest,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Left> {
     let (parts, incoming) = request.into_parts();
     trace!(peer = %open.client().peer, method = %parts.method, uri = %parts.uri, "Begin a request");
-    let (site, prefix) = match find_site(&shared, &open, &parts) {
+    let (site, prefix) = match find_site(shared, &open, &parts) {
         Ok(found) => found,
         Err(refusal) => {
             let response = refusal.response(&Asker::of(&parts.headers), None, &shared.pages);
@@ -71,7 +71,7 @@ pub(crate) async fn answer<G: Gatekeeper>(
         )
         .map_or(End::Refused(Refusal::NoSuchPage), End::Answer),
         None => {
-            let visit = Visit { shared: &shared, site: &site, open: &open, prefix };
+            let visit = Visit { shared, site: &site, open: &open, prefix };
             visit.answer(parts, incoming).await
         }
     };

@@ -89,7 +89,9 @@ fn is_authority(text: &str) -> bool {
     };
     let is_port = |port: &str| port.is_empty() || port.parse::<u16>().is_ok();
     !hostname.is_empty()
-        && hostname.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        && hostname
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
         && match port.strip_prefix(':') {
             Some(port) => is_port(port) && !port.starts_with('+'),
             None => port.is_empty(),

@@ -38,9 +38,18 @@ impl Pool {
         key: Key,
         upstream: &Upstream,
     ) -> Result<Box<Connection1>, Unreachable> {
-        if let Some(connection) = self.take_idle(key) {
-            return Ok(connection);
+        match self.take_idle(key) {
+            Some(connection) => Ok(connection),
+            // Boxed: every request that is under way would keep room for it.
+            None => Box::pin(self.first_connection1(key, upstream)).await,
         }
+    }
+
+    async fn first_connection1(
+        &self,
+        key: Key,
+        upstream: &Upstream,
+    ) -> Result<Box<Connection1>, Unreachable> {
         if let Some(stream) = take_warm(key, upstream) {
             return Ok(Connection1::warm(stream, self.settings()).await);
         }
@@ -58,7 +67,7 @@ impl Pool {
 
     /// A connection that nobody has used.
     pub(crate) async fn new_connection1(&self, key: Key) -> Result<Box<Connection1>, Unreachable> {
-        let stream = self.connect(key).await?;
+        let stream = Box::pin(self.connect(key)).await?;
         Ok(Connection1::new(stream, self.settings()).await)
     }
 

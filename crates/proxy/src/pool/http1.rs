@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
+use super::rounds::Rounds;
 use super::socket::UpstreamSocket;
 use super::{Key, Pool};
 use crate::gatekeeper::Upstream;
@@ -28,6 +29,8 @@ pub(crate) struct Connection1 {
     driver: Connection<TokioIo<UpstreamSocket>, RequestBody>,
     /// Makes the socket ask the kernel, at its next read, whether the upstream has closed it.
     asks: Arc<AtomicBool>,
+    /// Keeps what its parts tell each other from waking the whole task.
+    rounds: Rounds,
     used: bool,
     pub(super) idle_since: Instant,
 }
@@ -84,7 +87,8 @@ impl Connection1 {
             .handshake(socket)
             .await
             .expect("an HTTP/1.1 handshake sends nothing");
-        Box::new(Self { sender, driver, asks, used, idle_since: Instant::now() })
+        let rounds = Rounds::new();
+        Box::new(Self { sender, driver, asks, rounds, used, idle_since: Instant::now() })
     }
 
     /// Whether it was used before, so that its upstream may just be closing it.
@@ -107,6 +111,13 @@ impl Connection1 {
         self.driver.poll_without_shutdown(context).map(drop)
     }
 
+    /// Takes the last step of an exchange, after which the connection is ready for the next one
+    /// and wakes nobody. `false` when it has ended.
+    fn settle(&mut self) -> bool {
+        let Self { driver, rounds, .. } = self;
+        rounds.poll_alone(|context| driver.poll_without_shutdown(context)).is_pending()
+    }
+
     /// Takes the raw connection after a 101.
     pub(crate) async fn upgrade(mut self: Box<Self>) -> Result<UpgradedUpstream, hyper::Error> {
         poll_fn(|context| self.driver.poll_without_shutdown(context)).await?;
@@ -124,14 +135,23 @@ pub(crate) async fn exchange1(
     let mut sent = pin!(connection.sender.try_send_request(request));
     let mut connection = Some(connection);
     let answer = poll_fn(|context| {
-        if connection.as_mut().is_some_and(|open| open.poll_drive(context).is_ready()) {
-            // Only when it is gone does hyper hand an unsent request back. After a 101 it is
-            // ready as well, but then the answer is there.
-            if let Poll::Ready(answer) = sent.as_mut().poll(context) {
-                return Poll::Ready(answer);
+        let Some(Connection1 { driver, rounds, .. }) = connection.as_deref_mut() else {
+            return sent.as_mut().poll(context);
+        };
+        let answer = ready!(rounds.poll(context, |context| {
+            let over = driver.poll_without_shutdown(context).is_ready();
+            match sent.as_mut().poll(context) {
+                Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                Poll::Pending if over => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
             }
-            connection = None;
+        }));
+        if let Some(answer) = answer {
+            return Poll::Ready(answer);
         }
+        // Only when it is gone does hyper hand an unsent request back. After a 101 it is over as
+        // well, but then the answer was there.
+        connection = None;
         sent.as_mut().poll(context)
     })
     .await;
@@ -159,12 +179,21 @@ impl Exchange1 {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Some(connection) = &mut self.connection
-            && connection.poll_drive(context).is_ready()
-        {
-            self.connection = None;
-        }
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(context));
+        let mut incoming = Pin::new(&mut self.incoming);
+        let frame = match self.connection.as_deref_mut() {
+            Some(Connection1 { driver, rounds, .. }) => {
+                let mut over = false;
+                let frame = rounds.poll(context, |context| {
+                    over = over || driver.poll_without_shutdown(context).is_ready();
+                    incoming.as_mut().poll_frame(context)
+                });
+                if over {
+                    self.connection = None;
+                }
+                ready!(frame)
+            }
+            None => ready!(incoming.poll_frame(context)),
+        };
         if frame.is_none() {
             self.release();
         }
@@ -184,11 +213,8 @@ impl Exchange1 {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
-        if !connection.sender.is_ready() {
-            let mut context = Context::from_waker(Waker::noop());
-            if connection.poll_drive(&mut context).is_ready() {
-                return;
-            }
+        if !connection.settle() {
+            return;
         }
         let Home { pool, key, upstream } = &self.home;
         if connection.sender.is_ready() {

@@ -7,6 +7,7 @@
 mod connect;
 mod http1;
 mod http2;
+mod rounds;
 mod socket;
 
 use std::collections::BTreeMap;
