@@ -172,7 +172,10 @@ impl Cast {
         visits.spawn(async move {
             let _ = exchange(http, get(&host, "/slow?ms=5000")).await;
         });
-        let in_use = async || house.admin.workload(&name).await.leases.request == 1;
+        let in_use = async || {
+            let workload = house.admin.workload(&name).await;
+            workload.phase == Phase::Ready && workload.leases.request > 0
+        };
         eventually(SOON, "somebody uses it", in_use).await;
         let called = name.clone();
         visits.spawn(async move { order_sleep(admin, &called).await });
