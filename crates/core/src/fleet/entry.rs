@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub(super) released_at: Timestamp,
     /// Looks begun before this moment say nothing: a later look or an answer is known.
     pub(super) fresh_after: Timestamp,
+    /// When the look began that was told of last.
+    pub(super) looked_at: Timestamp,
     /// What was last seen.
     pub(super) condition: Option<Condition>,
     /// When the look began that showed that it had run to its end.
@@ -73,6 +75,7 @@ impl Entry {
             pin: None,
             released_at: Timestamp::ZERO,
             fresh_after: Timestamp::ZERO,
+            looked_at: Timestamp::ZERO,
             condition: None,
             completed_at: None,
             failures: 0,

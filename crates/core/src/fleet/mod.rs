@@ -257,6 +257,7 @@ impl Fleet {
             | lifecycle::Event::LeasesEnded { .. }
             | lifecycle::Event::Probed { .. } => return,
         };
+        entry.looked_at = as_of;
         entry.fresh_after = entry.fresh_after.max(as_of);
     }
 
@@ -308,7 +309,10 @@ impl Fleet {
                 entry.failures = 0;
                 entry.not_before = Timestamp::ZERO;
             }
-            lifecycle::Effect::Completed => entry.completed_at = Some(entry.fresh_after),
+            lifecycle::Effect::Completed => {
+                entry.completed_at = Some(entry.looked_at);
+                self.run_again_for_who_came_late(key, now);
+            }
             lifecycle::Effect::DropPin => {
                 if entry.pin.take().is_some() {
                     self.effects.push_back(Effect::PinEnded(key));

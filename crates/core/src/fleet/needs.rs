@@ -53,6 +53,23 @@ impl Fleet {
         }
     }
 
+    /// Whoever began to wake after a job had ended, and before that was known, needs another run.
+    pub(super) fn run_again_for_who_came_late(&mut self, key: Key, now: Timestamp) {
+        let Some(entry) = self.entry(key) else { return };
+        let came_late = |dependent: &Key| {
+            self.entry(*dependent).is_some_and(|dependent| {
+                let mut needs = dependent.policy.needs.iter();
+                needs.any(|need| {
+                    let completed = need.on == entry.id && need.until == Until::Completed;
+                    completed && self.hold(dependent, need, now) == Hold::Take
+                })
+            })
+        };
+        if entry.dependents.iter().any(came_late) {
+            self.pending.push_back((key, Event::Wanted(WakeCause::Dependent)));
+        }
+    }
+
     /// Drops what the workload holds on `needs`.
     pub(super) fn drop_leases<'a>(
         &mut self,

@@ -9,7 +9,6 @@ use super::log::Kind;
 use super::visitors::Manner;
 use super::witness::Set;
 use super::world::{Beat, Configured, World};
-use crate::fleet::Key;
 use crate::lifecycle::Phase;
 use crate::policy::Until;
 
@@ -98,23 +97,21 @@ impl World<Chance> {
             .fold(0, |up, w| up | 1 << w)
     }
 
-    /// Those whose idleness never comes, and whatever they need.
+    /// Those whose idleness never comes, and whatever they need: they hold it, or will as often as
+    /// they are tried again.
     fn excused(&self) -> Set {
         let mut excused: Set = 0;
-        for (w, workload) in self.workloads.iter().enumerate().rev() {
-            let never = workload.policy.idle_timeout.is_none();
-            let held = workload.key.is_some_and(|key| self.is_held_by(key, excused));
-            if never || held {
+        for w in (0..self.workloads.len()).rev() {
+            let needed = self.workloads.iter().enumerate().any(|(other, it)| {
+                excused & (1 << other) != 0
+                    && it.policy.needs.iter().any(|need| need.on == self.workloads[w].id)
+            });
+            let never = self.workloads[w].policy.idle_timeout.is_none() && !self.rests(w);
+            if never || needed {
                 excused |= 1 << w;
             }
         }
         excused
-    }
-
-    fn is_held_by(&self, key: Key, set: Set) -> bool {
-        self.fleet
-            .dependents(key)
-            .any(|holder| self.by_key.get(&holder).is_some_and(|&w| set & (1 << w) != 0))
     }
 
     fn rests(&self, w: usize) -> bool {

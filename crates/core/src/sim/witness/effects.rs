@@ -14,9 +14,6 @@ use crate::sim::world::Workload;
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// How long after a person has asked for it a rest may follow.
-const ASKED_MAX: Duration = Duration::from_secs(15);
-
 impl Witness {
     /// Judges one effect, before it is executed.
     pub(in crate::sim) fn effect(
@@ -75,15 +72,14 @@ impl Witness {
                 ledger.closing = Some(*epoch);
             }
             lifecycle::Effect::ReadActivity { epoch } => ledger.reading = Some(*epoch),
-            lifecycle::Effect::ShutGate
-            | lifecycle::Effect::OpenGate
-            | lifecycle::Effect::Deny { .. } => ledger.forget_gate(),
+            lifecycle::Effect::ShutGate | lifecycle::Effect::OpenGate => ledger.forget_gate(),
             lifecycle::Effect::CountRestFailure(_) => {
                 ledger.rest_failed = ledger.heard_run;
             }
             lifecycle::Effect::Tell(step) => self.tell(w, step.kind, now),
             lifecycle::Effect::Answer(ticket, _) => self.answered(*ticket, now),
             lifecycle::Effect::Observe
+            | lifecycle::Effect::Deny { .. }
             | lifecycle::Effect::CountFailure { .. }
             | lifecycle::Effect::ForgetRestFailures
             | lifecycle::Effect::Calm
@@ -189,7 +185,7 @@ impl Witness {
         let Some(found_at) = workload.found_at.filter(|_| known) else {
             return;
         };
-        let asked = self.person_asks || ledger.asked_at + ASKED_MAX > now;
+        let asked = self.person_asks || ledger.asked;
         let due = idle_timeout(fleet, workload).map(|idle| found_at + idle);
         if due.is_none_or(|due| due > now) && !asked {
             self.blame("I9", now, format_args!("{w} was found at {found_at} and is rested"));

@@ -34,8 +34,8 @@ pub(super) struct Ledger {
     pub(super) heard_run: Option<RunId>,
     /// When the look began that showed that it had run to its end.
     pub(super) completed_as_of: Option<Timestamp>,
-    /// When a person last asked for its sleep.
-    pub(super) asked_at: Timestamp,
+    /// A person has asked for the sleep of what has failed.
+    pub(super) asked: bool,
 }
 
 /// A start or rest in flight.

@@ -1,13 +1,14 @@
 //! What must hold before and after every step: I3 to I8, L1.
 
 use super::ledger::Flying;
-use super::snapshot::{Set, Snapshot, bit, phase};
+use super::snapshot::{Set, Snapshot, bit, needs, phase};
 use super::{Asked, Witness};
 use crate::fleet::{Event, Fleet};
 use crate::id::EnvironmentName;
-use crate::lifecycle::{self, DrainCause, Phase, Retry, StartFailure, Valve};
+use crate::lifecycle::{self, DrainCause, Phase, Retry, StartFailure, Valve, WakeStep};
 use crate::limits;
 use crate::observation::Condition;
+use crate::policy::Until;
 use crate::sim::world::Workload;
 use crate::time::Timestamp;
 
@@ -72,9 +73,11 @@ impl Witness {
         for (w, workload) in workloads.iter().enumerate() {
             match phase(fleet, workload) {
                 Some(phase) => {
+                    self.ledgers[w].asked &= matches!(phase, Phase::Failed(_));
                     self.stands(w, workload, phase, now);
                     self.is_held_rightly(fleet, workloads, w, &after, now);
                     self.is_wanted_rightly(w, phase, &after, now);
+                    self.waits_for_a_job_that_runs(fleet, workloads, w, now);
                 }
                 None => self.ledgers[w] = super::Ledger::default(),
             }
@@ -180,7 +183,7 @@ impl Witness {
             }
             lifecycle::Event::SleepAsked(_) | lifecycle::Event::SleepForced(_) => {
                 self.person_asks = true;
-                ledger.asked_at = now;
+                ledger.asked = true;
                 false
             }
             lifecycle::Event::Wanted(_)
@@ -296,6 +299,29 @@ impl Witness {
         };
         if wanted && left {
             self.blame("L1", now, format_args!("{w} is wanted, and left in {phase:?}"));
+        }
+    }
+
+    /// L1: nobody waits for the end of a job that nobody starts.
+    fn waits_for_a_job_that_runs(
+        &mut self,
+        fleet: &Fleet,
+        workloads: &[Workload],
+        w: usize,
+        now: Timestamp,
+    ) {
+        let Some(Phase::Waking(waking)) = phase(fleet, &workloads[w]) else {
+            return;
+        };
+        let WakeStep::Needs { waiting } = &waking.step else {
+            return;
+        };
+        for &position in waiting {
+            let need = &needs(fleet, &workloads[w])[position];
+            let asleep = fleet.key(&need.on).and_then(|key| fleet.phase(key));
+            if need.until == Until::Completed && matches!(asleep, Some(Phase::Asleep(_))) {
+                self.blame("L1", now, format_args!("{w} waits for {} in vain", need.on));
+            }
         }
     }
 
