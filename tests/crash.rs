@@ -168,6 +168,11 @@ impl Cast {
     async fn drain(&self, house: &House) -> JoinSet<()> {
         let (http, admin, host) = (house.http, house.admin, self.visited[1].host());
         let name = self.visited[1].short.clone();
+        let known = async || {
+            let environments = house.admin.call("GET", "/api/v1/environments", "").await.json();
+            environments.as_array().unwrap().iter().all(|it| it["state"] == "up")
+        };
+        eventually(SOON, "every environment is up", known).await;
         let mut visits = JoinSet::new();
         visits.spawn(async move {
             let _ = exchange(http, get(&host, "/slow?ms=5000")).await;

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tempfile::TempDir;
@@ -112,7 +113,20 @@ pub(crate) fn raise_open_files() {
 
 /// An address of this machine on which nothing listens at this moment.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Not one that the system gives to connections: it would be taken when a house is started
+    // again at the address that it had.
+    const PORTS: Range<u32> = 20_000..32_000;
+    let count = PORTS.end - PORTS.start;
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(step < count, "every port is taken");
+        let port = PORTS.start + std::process::id().wrapping_mul(17).wrapping_add(step) % count;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).unwrap()));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 fn write_configuration(folder: &Path, addresses: (SocketAddr, SocketAddr), rest: &str) {
