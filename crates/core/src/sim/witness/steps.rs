@@ -316,8 +316,8 @@ impl Witness {
         let WakeStep::Needs { waiting } = &waking.step else {
             return;
         };
-        for &position in waiting {
-            let need = &needs(fleet, &workloads[w])[position];
+        let needs = needs(fleet, &workloads[w]);
+        for need in waiting.iter().filter_map(|&position| needs.get(position)) {
             let asleep = fleet.key(&need.on).and_then(|key| fleet.phase(key));
             if need.until == Until::Completed && matches!(asleep, Some(Phase::Asleep(_))) {
                 self.blame("L1", now, format_args!("{w} waits for {} in vain", need.on));
