@@ -31,7 +31,10 @@ start_engine() {
   need_commands iptables=iptables iproute2=ip
   ENGINE_LOG=$(mktemp -t dormouse-engine-XXXXXX.log)
   say "starting an engine in the background (log: $ENGINE_LOG)"
-  PATH="$PATH:/usr/sbin:/sbin" as_root dockerd >"$ENGINE_LOG" 2>&1 &
+  local root=()
+  [ "$(id -u)" = 0 ] || root=(sudo)
+  # Nothing may stand between this shell and the engine that it has to end.
+  "${root[@]}" env PATH="$PATH:/usr/sbin:/sbin" dockerd >"$ENGINE_LOG" 2>&1 &
   ENGINE_PID=$!
 }
 
