@@ -17,6 +17,7 @@ use tracing::trace;
 
 use super::aside::Aside;
 use super::client::{Client, ClientSocket};
+use super::outgoing::Outgoing;
 use super::serve::answer;
 use crate::gatekeeper::Gatekeeper;
 use crate::pool::Tracked;
@@ -136,7 +137,11 @@ async fn serve_http1<G: Gatekeeper>(
     let mut watch = Watch::new(client, &shared.settings);
     let mut io = TokioIo::new(socket);
     loop {
-        let service = service_fn(|request| answer(shared, client.begin(), request));
+        let service = service_fn(|request| {
+            let open = client.begin();
+            let request = Outgoing::new(request, &open);
+            answer(shared, open, request)
+        });
         let mut connection = Box::pin(builder.serve_connection(io, service).with_upgrades());
         loop {
             match watch.turn(connection.as_mut()).await {
@@ -173,6 +178,7 @@ async fn serve_http2<G: Gatekeeper>(
         let (shared, client) = (Arc::clone(shared), Arc::clone(client));
         service_fn(move |request| {
             let (shared, open) = (Arc::clone(&shared), client.begin());
+            let request = Outgoing::new(request, &open);
             async move { answer(&shared, open, request).await }
         })
     };

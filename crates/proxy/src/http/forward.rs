@@ -2,20 +2,21 @@
 //! upstream cannot have acted on, or may be sent twice.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use super::body::{Fate, Kind, LeaseHold, RequestBody};
+use super::body::{Fate, Kind, LeaseHold};
 use super::client::Client;
 use super::headers::prepare_answer;
+use super::outgoing::Outgoing;
 use super::upgrade;
 use crate::counters::count_one;
 use crate::gatekeeper::Upstream;
@@ -34,7 +35,7 @@ pub(crate) struct Target {
 pub(crate) enum Outcome {
     Answer(Response<Kind>),
     /// There is no connection to the upstream, and nothing was sent.
-    Unreached(Request<RequestBody>, Unreachable),
+    Unreached(Box<Outgoing>, Unreachable),
     Refused(Refusal),
 }
 
@@ -61,11 +62,11 @@ impl Target {
 pub(crate) async fn forward(
     pool: &Arc<Pool>,
     client: &Arc<Client>,
-    mut request: Request<RequestBody>,
+    mut request: Box<Outgoing>,
     target: Target,
     on_upgrade: &mut Option<OnUpgrade>,
 ) -> Outcome {
-    request.body_mut().hold(&target.lease);
+    request.body.hold(&target.lease);
     if target.http2 {
         Box::pin(forward2(pool, request, target)).await
     } else {
@@ -76,12 +77,12 @@ pub(crate) async fn forward(
 async fn forward1(
     pool: &Arc<Pool>,
     client: &Arc<Client>,
-    mut request: Request<RequestBody>,
+    mut request: Box<Outgoing>,
     target: Target,
     on_upgrade: &mut Option<OnUpgrade>,
 ) -> Outcome {
-    let upload = request.body().fate();
-    let repeatable = upload.is_none() && is_repeatable(request.method());
+    let upload = request.body.fate();
+    let repeatable = upload.is_none() && is_repeatable(&request.parts.method);
     let mut resends = 0;
     loop {
         let connection = connection1(pool, &target, repeatable, resends > 0).await;
@@ -91,15 +92,18 @@ async fn forward1(
         };
         let mut spare = None;
         if connection.is_used() && repeatable {
-            spare = Some(copy(&request));
+            spare = Some(request.copy_head());
         } else if connection.is_used() {
             connection.ask();
         }
-        let exchange = exchange1(connection, request);
+        let exchange = pin!(exchange1(connection, request));
         let failed = match in_time(pool, client, exchange).await {
             Ok(Ok((response, connection))) => {
                 let taken = Taken { response, connection, upload };
-                return answer1(pool, client, taken, target, on_upgrade).await;
+                if taken.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    return Box::pin(switch(pool, client, taken, target, on_upgrade)).await;
+                }
+                return answer1(pool, taken, target);
             }
             Ok(Err(failed)) => failed,
             Err(_) => return Outcome::Refused(Refusal::AnswerTimeout),
@@ -108,7 +112,7 @@ async fn forward1(
         pool.retire_idle(target.key);
         resends += 1;
         request = match (failed, spare) {
-            (Failed::Unsent(unsent), _) if resends <= RESENDS_MAX => unsent,
+            (Failed::Unsent(unsent), _) if resends <= RESENDS_MAX => unsent.into(),
             (Failed::Sent(_), Some(spare)) if resends <= RESENDS_MAX => spare,
             (Failed::Unsent(_), _) => {
                 return Outcome::Refused(Refusal::Unreachable(
@@ -126,10 +130,9 @@ async fn forward1(
 async fn in_time<T>(
     pool: &Pool,
     client: &Client,
-    exchange: impl Future<Output = T>,
+    mut exchange: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Elapsed> {
     let limit = pool.settings().answer_timeout;
-    let mut exchange = pin!(exchange);
     if client.is_looked_at() && limit >= ROUGH_LIMIT_MIN {
         let looks = client.looks();
         let quick = poll_fn(|context| match exchange.as_mut().poll(context) {
@@ -168,43 +171,45 @@ struct Taken {
     upload: Option<Arc<Fate>>,
 }
 
-async fn answer1(
-    pool: &Arc<Pool>,
+/// The answer is that both ends go on in another protocol.
+async fn switch(
+    pool: &Pool,
     client: &Arc<Client>,
     taken: Taken,
     target: Target,
     on_upgrade: &mut Option<OnUpgrade>,
 ) -> Outcome {
+    let (Some(connection), Some(on_upgrade)) = (taken.connection, on_upgrade.take()) else {
+        return Outcome::Refused(Refusal::UnaskedUpgrade);
+    };
+    let (mut parts, _) = taken.response.into_parts();
+    parts.version = http::Version::HTTP_11;
+    let held = (target.lease, pool.counters_shared());
+    match upgrade::begin(client, &mut parts, connection, on_upgrade, held).await {
+        Ok(()) => Outcome::Answer(Response::from_parts(parts, Kind::Whole(Default::default()))),
+        Err(error) => Outcome::Refused(Refusal::Closed(error)),
+    }
+}
+
+fn answer1(pool: &Arc<Pool>, taken: Taken, target: Target) -> Outcome {
     let Taken { response, connection, upload } = taken;
     let (mut parts, incoming) = response.into_parts();
     parts.version = http::Version::HTTP_11;
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        let (Some(connection), Some(on_upgrade)) = (connection, on_upgrade.take()) else {
-            return Outcome::Refused(Refusal::UnaskedUpgrade);
-        };
-        let counters = pool.counters_shared();
-        let held = (target.lease, counters);
-        let relayed = upgrade::begin(client, &mut parts, connection, on_upgrade, held);
-        return match Box::pin(relayed).await {
-            Ok(()) => Outcome::Answer(Response::from_parts(parts, Kind::Whole(Default::default()))),
-            Err(error) => Outcome::Refused(Refusal::Closed(error)),
-        };
-    }
     prepare_answer(&mut parts.headers);
     let home = Home { pool: Arc::clone(pool), key: target.key, upstream: target.upstream };
     let exchange = Exchange1::new(incoming, connection, upload, home, target.lease);
     Outcome::Answer(Response::from_parts(parts, Kind::Exchange1(Box::new(exchange))))
 }
 
-async fn forward2(pool: &Pool, mut request: Request<RequestBody>, target: Target) -> Outcome {
-    let upload = request.body().fate();
+async fn forward2(pool: &Pool, mut request: Box<Outgoing>, target: Target) -> Outcome {
+    let upload = request.body.fate();
     let mut resends = 0;
     loop {
         let slot = match pool.slot2(target.key, &target.upstream).await {
             Ok(slot) => slot,
             Err(error) => return Outcome::Unreached(request, error),
         };
-        let exchange = slot.exchange(request, Arc::clone(&target.lease));
+        let exchange = slot.exchange(request.into_request(), Arc::clone(&target.lease));
         request = match timeout(pool.settings().answer_timeout, exchange).await {
             Ok(Ok(response)) => {
                 let (mut parts, stream) = response.into_parts();
@@ -213,7 +218,7 @@ async fn forward2(pool: &Pool, mut request: Request<RequestBody>, target: Target
                 let body = Kind::Stream2(Box::new(stream));
                 return Outcome::Answer(Response::from_parts(parts, body));
             }
-            Ok(Err(Failed::Unsent(unsent))) if resends < RESENDS_MAX => unsent,
+            Ok(Err(Failed::Unsent(unsent))) if resends < RESENDS_MAX => unsent.into(),
             Ok(Err(Failed::Unsent(_))) => {
                 let reset = std::io::ErrorKind::ConnectionReset;
                 return Outcome::Refused(Refusal::Unreachable(reset.into()));
@@ -243,13 +248,4 @@ fn lost(error: hyper::Error, upload: Option<&Fate>) -> Refusal {
 fn is_repeatable(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::TRACE]
         .contains(method)
-}
-
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::default());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }

@@ -8,6 +8,7 @@ mod forward;
 mod framing;
 pub(crate) mod headers;
 mod hold;
+pub(crate) mod outgoing;
 mod present;
 mod serve;
 pub(crate) mod strict;

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
+use http::Response;
 use http::request::Parts;
-use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::sleep;
 use tracing::{debug, trace};
 
-use super::body::{AnswerBody, Kind, RequestBody};
+use super::body::{AnswerBody, Kind};
 use super::client::OpenRequest;
 use super::forward::{Outcome, Target, forward};
 use super::headers::{aim_http1, aim_http2, prepare};
 use super::hold::{Unheld, Visitor, Waited, hold};
+use super::outgoing::Outgoing;
 use super::strict::{Wrong, check};
 use crate::counters::count_one;
 use crate::gatekeeper::{Admission, Gatekeeper, LeaseKind};
@@ -49,11 +49,11 @@ enum End {
 pub(crate) async fn answer<G: Gatekeeper>(
     shared: &Arc<Shared<G>>,
     open: OpenRequest,
-    request: Request<Incoming>,
+    request: Box<Outgoing>,
 ) -> Result<Response<AnswerBody>, Left> {
-    let (parts, incoming) = request.into_parts();
+    let parts = &request.parts;
     trace!(peer = %open.client().peer, method = %parts.method, uri = %parts.uri, "Begin a request");
-    let (site, prefix) = match find_site(shared, &open, &parts) {
+    let (site, prefix) = match find_site(shared, &open, parts) {
         Ok(found) => found,
         Err(refusal) => {
             let response = refusal.response(&Asker::of(&parts.headers), None, &shared.pages);
@@ -67,12 +67,12 @@ pub(crate) async fn answer<G: Gatekeeper>(
             &*shared.gatekeeper,
             &site,
             page,
-            (&parts, &open.client().ending.draining),
+            (parts, &open.client().ending.draining),
         )
         .map_or(End::Refused(Refusal::NoSuchPage), End::Answer),
         None => {
             let visit = Visit { shared, site: &site, open: &open, prefix };
-            visit.answer(parts, incoming).await
+            visit.answer(request).await
         }
     };
     let response = match end {
@@ -105,28 +105,28 @@ fn find_site<G: Gatekeeper>(
 }
 
 impl<G: Gatekeeper> Visit<'_, G> {
-    async fn answer(&self, mut parts: Parts, incoming: Incoming) -> End {
+    async fn answer(&self, mut request: Box<Outgoing>) -> End {
         let Self { shared, site, open, prefix } = *self;
-        let mut on_upgrade = parts.extensions.remove::<OnUpgrade>();
-        let nature = prepare(&mut parts, open.client(), &shared.settings);
+        let mut on_upgrade = request.parts.extensions.remove::<OnUpgrade>();
+        let nature = prepare(&mut request.parts, open.client(), &shared.settings);
         let http2 = site.scheme == Scheme::H2c || nature.grpc;
         if http2 {
-            aim_http2(&mut parts)
+            aim_http2(&mut request.parts)
         } else {
-            aim_http1(&mut parts)
+            aim_http1(&mut request.parts)
         }
         let kind = if nature.upgrade { LeaseKind::Connection } else { LeaseKind::Request };
-        let mut request = Request::from_parts(parts, RequestBody::new(incoming, open));
         let mut waited: Option<Waited> = None;
         let mut delay = REOPEN_DELAY;
         for attempt in 1.. {
             let (lease, upstream) = match shared.gatekeeper.open(&site.key, kind) {
                 Admission::Pass(lease, upstream) => (lease, upstream),
                 Admission::Wait(_)
-                    if site.loading.page && is_navigation(request.method(), request.headers()) =>
+                    if site.loading.page
+                        && is_navigation(&request.parts.method, &request.parts.headers) =>
                 {
                     count_one(&shared.counters.loading_pages);
-                    let page = shared.pages.loading(site, &request.uri().path()[..prefix]);
+                    let page = shared.pages.loading(site, &request.parts.uri.path()[..prefix]);
                     return End::Answer(page.map(Kind::Whole));
                 }
                 Admission::Wait(wait) => {
@@ -134,7 +134,7 @@ impl<G: Gatekeeper> Visit<'_, G> {
                         client: open.client(),
                         address: nature.client,
                         expects: nature.expects,
-                        body: request.body_mut(),
+                        body: &mut request.body,
                     };
                     match Box::pin(hold(shared, site, wait, visitor)).await {
                         Ok((passed, now)) => {

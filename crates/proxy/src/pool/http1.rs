@@ -21,6 +21,7 @@ use super::socket::UpstreamSocket;
 use super::{Key, Pool};
 use crate::gatekeeper::Upstream;
 use crate::http::body::{Fate, LeaseHold, RequestBody};
+use crate::http::outgoing::Outgoing;
 use crate::settings::{FRESH, ProxySettings};
 
 /// A connection; nobody polls it while it is idle.
@@ -129,10 +130,10 @@ impl Connection1 {
 /// Sends a request and waits for the head of its answer.
 pub(crate) async fn exchange1(
     mut connection: Box<Connection1>,
-    request: Request<RequestBody>,
+    request: Box<Outgoing>,
 ) -> Result<(Response<Incoming>, Option<Box<Connection1>>), Failed> {
     connection.used = true;
-    let mut sent = pin!(connection.sender.try_send_request(request));
+    let mut sent = pin!(connection.sender.try_send_request(request.into_request()));
     let mut connection = Some(connection);
     let answer = poll_fn(|context| {
         let Some(Connection1 { driver, rounds, .. }) = connection.as_deref_mut() else {
@@ -184,7 +185,12 @@ impl Exchange1 {
             Some(Connection1 { driver, rounds, .. }) => {
                 let mut over = false;
                 let frame = rounds.poll(context, |context| {
-                    over = over || driver.poll_without_shutdown(context).is_ready();
+                    // What has been read already is taken without another step.
+                    let frame = incoming.as_mut().poll_frame(context);
+                    if frame.is_ready() || over {
+                        return frame;
+                    }
+                    over = driver.poll_without_shutdown(context).is_ready();
                     incoming.as_mut().poll_frame(context)
                 });
                 if over {
