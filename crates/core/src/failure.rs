@@ -73,6 +73,21 @@ impl FailureKind {
         }
     }
 
+    /// What a person is told first.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::StartRefused => "The workload could not be started",
+            Self::Crashed { .. } => "The workload crashed",
+            Self::NeverReady => "The workload did not get ready",
+            Self::TimedOut => "The workload did not wake in time",
+            Self::Absent => "The workload does not exist",
+            Self::Unreachable => "The workload's environment does not answer",
+            Self::NeedFailed => "Something the workload needs failed",
+            Self::Misconfigured => "The workload is misconfigured",
+            Self::RestRefused => "The workload is stuck",
+        }
+    }
+
     /// What the reader can do about it.
     pub fn hint(self) -> &'static str {
         match self {

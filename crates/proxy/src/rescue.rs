@@ -146,10 +146,10 @@ impl Refusal {
                 )
             },
             Self::Denied(denial) => {
-                let (status, title) = of_kind(denial.failure.kind);
+                let kind = denial.failure.kind;
                 Row {
                     retry_after: Some(denial.retry_after),
-                    ..row(status, denial.failure.kind.slug(), title, denial.failure.kind.hint())
+                    ..row(of_kind(kind), kind.slug(), kind.title(), kind.hint())
                 }
             }
             Self::NoAddress => row(
@@ -234,23 +234,18 @@ impl Refusal {
     }
 }
 
-/// Status and title of a failed wake: 502 where it has failed, 504 where it took too long, 500
-/// where only the owner can help, 503 where it may work later by itself.
-fn of_kind(kind: FailureKind) -> (StatusCode, &'static str) {
+/// The status of a failed wake: 502 where it has failed, 504 where it took too long, 500 where only
+/// the owner can help, 503 where it may work later by itself.
+fn of_kind(kind: FailureKind) -> StatusCode {
     match kind {
-        FailureKind::StartRefused => (StatusCode::BAD_GATEWAY, "The workload could not be started"),
-        FailureKind::Crashed { .. } => (StatusCode::BAD_GATEWAY, "The workload crashed"),
-        FailureKind::NeverReady => (StatusCode::GATEWAY_TIMEOUT, "The workload did not get ready"),
-        FailureKind::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "The workload did not wake in time"),
-        FailureKind::Absent => (StatusCode::BAD_GATEWAY, "The workload does not exist"),
-        FailureKind::Unreachable => {
-            (StatusCode::BAD_GATEWAY, "The workload's environment does not answer")
-        }
-        FailureKind::NeedFailed => (StatusCode::BAD_GATEWAY, "Something the workload needs failed"),
-        FailureKind::Misconfigured => {
-            (StatusCode::INTERNAL_SERVER_ERROR, "The workload is misconfigured")
-        }
-        FailureKind::RestRefused => (StatusCode::SERVICE_UNAVAILABLE, "The workload is stuck"),
+        FailureKind::StartRefused
+        | FailureKind::Crashed { .. }
+        | FailureKind::Absent
+        | FailureKind::Unreachable
+        | FailureKind::NeedFailed => StatusCode::BAD_GATEWAY,
+        FailureKind::NeverReady | FailureKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        FailureKind::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
+        FailureKind::RestRefused => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

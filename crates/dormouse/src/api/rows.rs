@@ -164,20 +164,16 @@ pub(super) const ALL: [Row; 19] = [
 ];
 
 /// The row of a failed wake: 502 where it has failed, 503 where it may work later by itself, 504
-/// where it took too long.
+/// where it took too long, 500 where only its owner can help.
 pub(super) fn of_kind(kind: FailureKind) -> Row {
-    let (status, title) = match kind {
-        FailureKind::StartRefused => (StatusCode::BAD_GATEWAY, "The workload could not be started"),
-        FailureKind::Crashed { .. } => (StatusCode::BAD_GATEWAY, "The workload crashed"),
-        FailureKind::NeverReady => (StatusCode::GATEWAY_TIMEOUT, "The workload did not get ready"),
-        FailureKind::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "The workload did not wake in time"),
-        FailureKind::Absent => (StatusCode::BAD_GATEWAY, "The workload does not exist"),
-        FailureKind::Unreachable => {
-            (StatusCode::SERVICE_UNAVAILABLE, "The workload's environment does not answer")
-        }
-        FailureKind::NeedFailed => (StatusCode::BAD_GATEWAY, "Something the workload needs failed"),
-        FailureKind::Misconfigured => (StatusCode::BAD_GATEWAY, "The workload is misconfigured"),
-        FailureKind::RestRefused => (StatusCode::SERVICE_UNAVAILABLE, "The workload is stuck"),
+    let status = match kind {
+        FailureKind::StartRefused
+        | FailureKind::Crashed { .. }
+        | FailureKind::Absent
+        | FailureKind::NeedFailed => StatusCode::BAD_GATEWAY,
+        FailureKind::NeverReady | FailureKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        FailureKind::Unreachable | FailureKind::RestRefused => StatusCode::SERVICE_UNAVAILABLE,
+        FailureKind::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    row(status, kind.slug(), title, kind.hint())
+    row(status, kind.slug(), kind.title(), kind.hint())
 }
