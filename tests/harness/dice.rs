@@ -6,12 +6,12 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(u64);
 
-/// The seed of this run: `DORMOUSE_TEST_SEED`, or 1.
+/// The seed of this run: `DORMOUSE_SEED`, or 1.
 ///
 /// # Panics
 /// When the env var is not a number.
 pub(crate) fn seed() -> u64 {
-    std::env::var("DORMOUSE_TEST_SEED").map_or(1, |seed| seed.parse().unwrap())
+    std::env::var("DORMOUSE_SEED").map_or(1, |seed| seed.parse().unwrap())
 }
 
 impl Dice {

@@ -15,6 +15,7 @@ pub(crate) mod dice;
 pub(crate) mod docker;
 pub(crate) mod grpc;
 pub(crate) mod house;
+pub(crate) mod report;
 pub(crate) mod testapp;
 
 use std::time::Duration;
