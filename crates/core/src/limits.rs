@@ -64,3 +64,9 @@ pub const ENGINE_RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
 pub const ENGINE_RETRY_DELAY_LOCAL_MAX: Duration = Duration::from_secs(1);
 /// One line of a workload's log; the rest of it is cut off.
 pub const LOG_LINE_BYTES_MAX: usize = 4 << 10;
+/// The least time between the beginnings of two probes of one watch, however often it is kicked.
+pub const WATCH_PROBE_GAP_MIN: Duration = Duration::from_millis(100);
+/// The longest time that any setting of a watch may name.
+pub const WATCH_TIME_MAX: Duration = Duration::from_secs(7 * 86_400);
+/// The most tries and thresholds that a watch may name.
+pub const WATCH_COUNT_MAX: u32 = 10_000;

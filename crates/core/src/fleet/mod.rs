@@ -15,6 +15,7 @@ pub use explain::{Explanation, NeedState};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::backoff::Jitter;
 use crate::id::{EnvironmentName, Epoch, WorkloadId};
 use crate::lifecycle::{self, Facts, Needs, Phase, Reach, StartFailure, TimerReason, WakeCause};
 use crate::limits;
@@ -36,7 +37,7 @@ pub struct Fleet {
     pending: VecDeque<(Key, lifecycle::Event)>,
     effects: VecDeque<Effect>,
     next_epoch: u64,
-    jitter: u64,
+    jitter: Jitter,
 }
 
 impl Fleet {
@@ -51,7 +52,7 @@ impl Fleet {
             pending: VecDeque::new(),
             effects: VecDeque::new(),
             next_epoch: 1,
-            jitter: seed,
+            jitter: Jitter::new(seed),
         }
     }
 
@@ -176,7 +177,7 @@ impl Fleet {
             _ => self.needs_of(entry, now),
         };
         self.absorb(key, &event);
-        let jitter = self.draw_jitter();
+        let jitter = self.jitter.draw();
         let epoch = Epoch(self.next_epoch);
         let Some(entry) = self.entry(key) else { return };
         let facts = Facts {
@@ -410,15 +411,6 @@ impl Fleet {
         if let Some(after) = after {
             self.timers.insert((after, key));
         }
-    }
-
-    /// A deterministic draw (SplitMix64).
-    fn draw_jitter(&mut self) -> u16 {
-        self.jitter = self.jitter.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.jitter;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        u16::try_from((z ^ (z >> 31)) & 0xFFFF).expect("sixteen bits fit")
     }
 }
 

@@ -47,8 +47,7 @@ use crate::policy::Policy;
 use crate::time::Timestamp;
 
 /// How retries of failed wakes and crashes wait.
-pub const RETRY: Backoff =
-    Backoff { first: limits::RETRY_DELAY_MIN, longest: limits::RETRY_DELAY_MAX };
+pub const RETRY: Backoff = Backoff::doubling(limits::RETRY_DELAY_MIN, limits::RETRY_DELAY_MAX);
 
 /// What a step may know beside the phase: the owner's wishes and what the fleet knows of the
 /// workload's neighbours and past.

@@ -230,7 +230,7 @@ impl Prober {
 
 impl Waits {
     fn next(&mut self) -> Duration {
-        let backoff = Backoff { first: limits::PROBE_DELAY_MIN, longest: limits::PROBE_DELAY_MAX };
+        let backoff = Backoff::doubling(limits::PROBE_DELAY_MIN, limits::PROBE_DELAY_MAX);
         let wait = backoff.delay(self.used / USES_OF_EACH_WAIT + 1);
         self.used = self.used.saturating_add(1);
         wait

@@ -94,7 +94,7 @@ impl Feed {
                 limits::ENGINE_RETRY_DELAY_MAX
             }
         };
-        Backoff { first: limits::ENGINE_RETRY_DELAY_MIN, longest }
+        Backoff::doubling(limits::ENGINE_RETRY_DELAY_MIN, longest)
     }
 
     fn lose(&self, end: &End) {
