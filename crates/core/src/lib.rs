@@ -18,6 +18,7 @@ pub mod routes;
 pub mod scenario;
 pub mod sim;
 pub mod time;
+pub mod usage;
 pub mod watch;
 
 pub use failure::{Failure, FailureKind};

@@ -3,6 +3,7 @@
 mod arbitrary;
 mod fleets;
 mod steps;
+mod usage;
 mod watches;
 
 use std::time::Duration;
