@@ -70,3 +70,11 @@ pub const WATCH_PROBE_GAP_MIN: Duration = Duration::from_millis(100);
 pub const WATCH_TIME_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// The most tries and thresholds that a watch may name.
 pub const WATCH_COUNT_MAX: u32 = 10_000;
+/// Readings of counters asked of one engine at a time where each waits for the engine's next tick.
+pub const METER_CALLS_WAITING_MAX: usize = 64;
+/// Readings of counters asked of one engine at a time where it answers at once.
+pub const METER_CALLS_MAX: usize = 4;
+/// Raw events waiting for whoever subscribed to them.
+pub const METER_EVENTS_QUEUE: usize = 1024;
+/// An engine's account of what it keeps on disk.
+pub const ENGINE_DISK_BYTES_MAX: usize = 64 << 20;
