@@ -70,6 +70,24 @@ pub const WATCH_PROBE_GAP_MIN: Duration = Duration::from_millis(100);
 pub const WATCH_TIME_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// The most tries and thresholds that a watch may name.
 pub const WATCH_COUNT_MAX: u32 = 10_000;
+/// Bytes of an answer's body in which a watch looks for a text.
+pub const WATCH_BODY_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a failure's text that a watch keeps.
+pub const WATCH_ERROR_BYTES_MAX: usize = 1 << 10;
+/// Kicks and reports waiting for one watch; one of a kind would do.
+pub const WATCH_COMMANDS_MAX: usize = 16;
+/// Transitions of one watch that wait for its hook; the oldest pair is dropped for a newer one.
+pub const WATCH_HOOKS_WAITING_MAX: usize = 16;
+/// How long one hook of a watch may run.
+pub const WATCH_HOOK_MAX: Duration = Duration::from_secs(30);
+/// Watches of one manager.
+pub const WATCHES_MAX: usize = 10_000;
+/// How often a webhook is sent before it is given up.
+pub const WEBHOOK_ATTEMPTS_MAX: u32 = 3;
+/// How long one attempt of a webhook may take.
+pub const WEBHOOK_ATTEMPT_MAX: Duration = Duration::from_secs(5);
+/// The first wait before a webhook is sent again, doubling.
+pub const WEBHOOK_RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
 /// Readings of counters asked of one engine at a time where each waits for the engine's next tick.
 pub const METER_CALLS_WAITING_MAX: usize = 64;
 /// Readings of counters asked of one engine at a time where it answers at once.

@@ -16,3 +16,4 @@ pub mod reload;
 pub mod runtimes;
 pub mod serve;
 pub mod sources;
+pub mod watch;

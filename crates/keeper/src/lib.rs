@@ -16,6 +16,7 @@ mod lease;
 pub mod probe;
 mod story;
 mod view;
+pub mod watch;
 mod witness;
 mod workload;
 

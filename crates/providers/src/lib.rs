@@ -9,6 +9,7 @@ mod meter;
 pub mod process;
 mod provider;
 
+pub use docker::{Pem, TlsOptions};
 pub use meter::{
     Answers, Continuity, DiskUsage, EventMode, EventsWork, Gap, GapCause, HostFacts, Meter,
     MeterError, Metered, RawEvent, RawItem, RunChange, Running, RunningSet,

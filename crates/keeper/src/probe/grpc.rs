@@ -3,7 +3,7 @@
 //! `HealthCheckRequest` has one field (1: the service's name), `HealthCheckResponse` one (1: the
 //! state, where 1 is `SERVING`); both are documented with gRPC's health checking protocol.
 
-use std::net::SocketAddr;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -11,10 +11,9 @@ use http::{HeaderMap, Request, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
-use super::ProbeError;
 use super::http::USER_AGENT;
 
 /// Bytes of the answer's body: the frame's head, a tag and a state, with room to spare.
@@ -26,23 +25,34 @@ const SERVICE: u8 = 1 << 3 | 2;
 /// Field 1 of the answer, as a number.
 const STATE: u64 = 1 << 3;
 
-pub(super) async fn ask(
-    stream: TcpStream,
-    at: SocketAddr,
+/// Why a server is not serving.
+pub(super) enum Refusal {
+    /// It does not speak HTTP/2 to the end.
+    Broken(hyper::Error),
+    /// What it says of itself.
+    State(String),
+}
+
+pub(super) async fn ask<S>(
+    stream: S,
+    authority: &impl Display,
     service: &str,
-) -> Result<(), ProbeError> {
-    let request = Request::post(format!("http://{at}/grpc.health.v1.Health/Check"))
+) -> Result<(), Refusal>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let request = Request::post(format!("http://{authority}/grpc.health.v1.Health/Check"))
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
         .header(header::USER_AGENT, USER_AGENT)
         .body(Full::new(question(service)))
         .expect("an address is a legal authority");
-    let broken = |source| ProbeError::Http { at, source };
+    let broken = Refusal::Broken;
     let handshake = http2::handshake(Owned::default(), TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.map_err(broken)?;
     let exchange = async {
         let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
-        let refusal = |state: String| ProbeError::Grpc { at, state };
+        let refusal = Refusal::State;
         if !head.status.is_success() {
             return Err(refusal(format!("not offered: HTTP status {}", head.status.as_u16())));
         }

@@ -8,10 +8,15 @@
 //! A connection is kept for the first request: the one that proved readiness where nothing was said
 //! on it, a fresh one behind it otherwise.
 
+pub mod command;
 mod connect;
+mod dns;
 mod error;
 mod grpc;
 mod http;
+mod service;
+mod target;
+pub mod webhook;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,6 +34,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use connect::Connector;
 pub use error::ProbeError;
 use error::Setback;
+pub use service::{Probe, Unreached};
+pub use target::{DnsTarget, GrpcTarget, HttpTarget, Peer, Record, Target, TargetError, Wire};
 
 /// How long the preferred address is tried alone before the next one joins.
 const HEAD_START: Duration = Duration::from_millis(2);
@@ -318,7 +325,13 @@ async fn ask(
     let stream = connector.connect(candidate).await?;
     match readiness {
         Readiness::Http { path, status } => http::ask(stream, candidate.at, path, status).await?,
-        Readiness::Grpc { service } => grpc::ask(stream, candidate.at, service).await?,
+        Readiness::Grpc { service } => {
+            let at = candidate.at;
+            grpc::ask(stream, &at, service).await.map_err(|refusal| match refusal {
+                grpc::Refusal::Broken(source) => ProbeError::Http { at, source },
+                grpc::Refusal::State(state) => ProbeError::Grpc { at, state },
+            })?;
+        }
         Readiness::Auto | Readiness::Engine | Readiness::Tcp => {}
     }
     let warm = timeout(EXTRA_CONNECT_MAX, connector.connect(candidate)).await;

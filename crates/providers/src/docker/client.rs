@@ -6,7 +6,7 @@ mod connection;
 mod error;
 mod pool;
 mod ssh;
-mod tls;
+pub(in crate::docker) mod tls;
 mod transport;
 mod version;
 

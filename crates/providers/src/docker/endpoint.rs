@@ -50,6 +50,16 @@ pub struct TlsOptions {
     pub insecure: bool,
 }
 
+impl TlsOptions {
+    /// What these options mean to a client.
+    ///
+    /// # Errors
+    /// When a certificate or a key cannot be used.
+    pub fn client_config(&self) -> Result<rustls::ClientConfig, ProviderError> {
+        super::client::tls::client_config(self)
+    }
+}
+
 /// PEM as text, or the file that has it. It may be a key, so it cannot be printed.
 #[derive(Clone)]
 pub enum Pem {

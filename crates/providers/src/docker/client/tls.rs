@@ -18,7 +18,9 @@ pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, ProviderErr
         .map_err(|_| ProviderError::Misconfigured(format!("{host:?} is no name for a certificate")))
 }
 
-pub(super) fn client_config(options: &TlsOptions) -> Result<ClientConfig, ProviderError> {
+pub(in crate::docker) fn client_config(
+    options: &TlsOptions,
+) -> Result<ClientConfig, ProviderError> {
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&crypto))
         .with_safe_default_protocol_versions()
