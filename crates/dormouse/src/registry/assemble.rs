@@ -118,12 +118,20 @@ impl Bench<'_> {
             if !settings.environments.get(environment).is_some_and(|spec| spec.labels) {
                 continue;
             }
+            let mut renamed = Vec::new();
             for (target, labels) in targets {
                 let labelled = labels::read(environment, target, labels, &settings.defaults);
                 match labelled.draft {
+                    Some(draft) if draft.name != target.as_str() => {
+                        renamed.push((draft, labelled.findings));
+                    }
                     Some(draft) => self.put_labelled_one(draft, labelled.findings),
                     None => self.findings.extend(labelled.findings),
                 }
+            }
+            // A container's own name is its runtime's word; nobody takes it away with a label.
+            for (draft, findings) in renamed {
+                self.put_labelled_one(draft, findings);
             }
         }
         let from_file = settings.workloads.len();

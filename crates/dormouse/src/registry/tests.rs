@@ -87,6 +87,22 @@ fn a_name_belongs_to_the_first_that_bears_it() {
 }
 
 #[test]
+fn no_label_takes_the_name_of_another_container() {
+    let registry = registry(
+        "",
+        &[
+            ("a-thief", &[("dormouse.enable", "true"), ("dormouse.name", "shop")]),
+            ("shop", &[("dormouse.enable", "true")]),
+        ],
+    );
+    assert_eq!(workload(&registry, "local/shop").target, Target::new("shop"));
+    assert_eq!(registry.workloads.len(), 1);
+    assert_eq!(slugs(&registry), [("duplicate-workload", "local/shop")]);
+    let place = registry.findings[0].place.clone();
+    assert!(matches!(place, Some(Place::Label { target, .. }) if target == "a-thief"));
+}
+
+#[test]
 fn a_target_has_one_workload() {
     let registry = registry(
         "[workload.z]\ntarget = \"local/x\"\n[workload.a]\ntarget = \"local/x\"\n",
