@@ -119,10 +119,20 @@ async fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
     if let Ok(UnixProbe::LeftBehind) = probe(path).await {
         tokio::fs::remove_file(path).await?;
     }
-    let listener = UnixListener::bind(path)?;
-    let socket = UnixSocket { listener, path: path.to_owned() };
+    let socket = UnixSocket { listener: bind_private(path)?, path: path.to_owned() };
+    // For systems that pay no heed to the mode of a socket that is not bound yet.
     tokio::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).await?;
     Ok(socket)
+}
+
+/// Binds a socket that is its owner's alone from the first moment: a mode that is set afterwards
+/// comes after whoever was quick.
+fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    let socket = tokio::net::UnixSocket::new_stream()?;
+    // Where it cannot be done before, it is done after.
+    let _ = rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+    socket.bind(path)?;
+    socket.listen(BACKLOG)
 }
 
 enum UnixProbe {
@@ -139,5 +149,21 @@ async fn probe(path: &Path) -> io::Result<UnixProbe> {
     match UnixStream::connect(path).await {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(UnixProbe::LeftBehind),
         Ok(_) | Err(_) => Ok(UnixProbe::Taken),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::bind_private;
+
+    #[tokio::test]
+    async fn a_unix_socket_is_its_owners_alone_from_the_first_moment() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dormouse.sock");
+        let _listener = bind_private(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o177, 0, "{mode:o}");
     }
 }
