@@ -77,9 +77,9 @@ fn host_of(request: &Request) -> Result<String, Trouble> {
     host.ok_or_else(|| Trouble::BadRequest("the request needs exactly one Host".to_owned()))
 }
 
-fn is_ours(host: &str, local: SocketAddr) -> bool {
+pub(crate) fn is_ours(host: &str, local: SocketAddr) -> bool {
     let name = without_port(host).to_ascii_lowercase();
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
     if let Ok(ip) = bare.parse::<IpAddr>() {
         let ip = ip.to_canonical();
         return ip.is_loopback() || ip == local.ip().to_canonical();
@@ -88,11 +88,12 @@ fn is_ours(host: &str, local: SocketAddr) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
+/// The brackets of an IPv6 address stay.
 fn without_port(host: &str) -> &str {
-    if host.starts_with('[') {
-        return host.split_inclusive(']').next().unwrap_or(host);
+    match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        Some(_) | None => host,
     }
-    host.rsplit_once(':').map_or(host, |(name, _)| name)
 }
 
 /// A page of another site may lead a person here, and nothing else.
@@ -222,6 +223,8 @@ mod tests {
             "",
             ":80",
             "127.0.0.1.evil.example",
+            "[::1]evil.example",
+            "[[::1]]",
         ];
         for host in foreign {
             assert!(!is_ours(host, local()), "{host}");

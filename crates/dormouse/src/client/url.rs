@@ -66,14 +66,19 @@ impl FromStr for Address {
             return Err(UrlError("it needs a host, and has neither user nor path"));
         }
         let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, rest)) => (host, rest.strip_prefix(':')),
+            Some((host, "")) => (host, None),
+            Some((host, rest)) => {
+                let port = rest.strip_prefix(':');
+                (host, Some(port.ok_or(UrlError("only a port may follow the bracket"))?))
+            }
             None => match authority.split_once(':') {
                 Some((host, port)) => (host, Some(port)),
                 None => (authority, None),
             },
         };
         let port = port.map_or(Ok(PORT), str::parse).map_err(|_| UrlError("the port is none"))?;
-        if host.is_empty() {
+        let is_v6 = host.parse::<std::net::Ipv6Addr>().is_ok();
+        if host.is_empty() || (!is_v6 && host.contains(['[', ']', ':'])) {
             return Err(UrlError("it needs a host"));
         }
         Ok(Self::Tcp { host: host.to_owned(), port })
@@ -118,6 +123,9 @@ mod tests {
             "http://a:x",
             "unix://run/x",
             "http://u@h",
+            "http://[::1]junk:1",
+            "http://[a]b",
+            "http://]",
         ];
         for text in wrong {
             assert!(text.parse::<Address>().is_err(), "{text}");

@@ -170,6 +170,9 @@ fn ssh_target(text: &str, rest: &str) -> Result<SshTarget, ProviderError> {
         None => (None, rest),
     };
     let (host, port) = authority(text, place)?;
+    if user.is_some_and(|user| user.contains(is_odd)) {
+        return Err(misfit(text, "the user is not a name"));
+    }
     let destination = match user {
         Some(user) => format!("{user}@{host}"),
         None => host,
@@ -187,16 +190,24 @@ fn authority(text: &str, rest: &str) -> Result<(String, Option<u16>), ProviderEr
     let (host, port) = if let Some(inside) = rest.strip_prefix('[') {
         let (host, behind) =
             inside.split_once(']').ok_or_else(|| misfit(text, "a bracket is left open"))?;
-        (host, behind.strip_prefix(':'))
+        let port = behind.strip_prefix(':');
+        if port.is_none() && !behind.is_empty() {
+            return Err(misfit(text, "only a port may follow the bracket"));
+        }
+        (host, port)
     } else {
         rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)))
     };
-    let odd = |c: char| c.is_whitespace() || c.is_control() || "/?#@".contains(c);
-    if host.is_empty() || host.contains(odd) {
+    if host.is_empty() || host.contains(is_odd) {
         return Err(misfit(text, "a host, and nothing but a port behind it, is needed"));
     }
     let port = port.map(str::parse).transpose();
     Ok((host.to_owned(), port.map_err(|_| misfit(text, "the port is not a number up to 65535"))?))
+}
+
+/// What neither a host nor a user has.
+fn is_odd(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || "/?#@".contains(c)
 }
 
 fn misfit(text: &str, why: &str) -> ProviderError {
@@ -236,7 +247,9 @@ mod tests {
             "http://h/prefix",
             "ssh://-oProxyCommand=id",
             "ssh://-oProxyCommand=id@h",
+            "ssh://a\nb@h",
             "http://[::1",
+            "http://[::1]junk:99",
         ];
         for text in cases {
             let refused = matches!(

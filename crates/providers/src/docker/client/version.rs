@@ -23,7 +23,7 @@ impl ApiVersion {
     pub(in crate::docker) const STOP_SIGNAL: Self = Self { major: 1, minor: 42 };
 
     /// The newest that both sides speak, by what the engine says of itself.
-    pub(super) fn negotiate(oldest: &str, newest: &str) -> Result<Self, CallError> {
+    pub(in crate::docker) fn negotiate(oldest: &str, newest: &str) -> Result<Self, CallError> {
         let known = || {
             let newest = Self::parse(newest)?;
             // Engines before 1.13 do not name their oldest.
@@ -49,20 +49,24 @@ impl fmt::Display for ApiVersion {
 }
 
 /// Seconds since 1970 of a Date header: `Fri, 20 Nov 2026 18:59:30 GMT`.
-pub(super) fn http_date(value: &HeaderValue) -> Option<u64> {
+pub(in crate::docker) fn http_date(value: &HeaderValue) -> Option<u64> {
     let mut words = value.to_str().ok()?.split_ascii_whitespace().skip(1);
-    let day: u64 = words.next()?.parse().ok()?;
+    let day: u64 = words.next()?.parse().ok().filter(|day| (1..=31).contains(day))?;
     let name = words.next()?;
     let month = MONTHS.iter().position(|month| *month == name)?;
     let year: u64 = words.next()?.parse().ok().filter(|year| (1970..10_000).contains(year))?;
     let mut clock = words.next()?.split(':').map(|part| part.parse::<u64>().ok());
     let (hours, minutes, seconds) = (clock.next()??, clock.next()??, clock.next()??);
+    // Sixty is a leap second.
+    if hours > 23 || minutes > 59 || seconds > 60 {
+        return None;
+    }
     let leap = |year: u64| {
         (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400)
     };
     let years: u64 = (1970..year).map(|year| if leap(year) { 366 } else { 365 }).sum();
     let months: u64 = DAYS[..month].iter().sum::<u64>() + u64::from(month > 1 && leap(year));
-    let days = years + months + day.checked_sub(1)?;
+    let days = years + months + day - 1;
     Some(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 }
 
@@ -101,6 +105,8 @@ mod tests {
             ("Fri, 01 Mar 2024 12:00:00 GMT", Some(1_709_294_400)),
             ("yesterday", None),
             ("Fri, 00 Nov 2026 18:59:30 GMT", None),
+            ("Fri, 18446744073709551615 Nov 2026 18:59:30 GMT", None),
+            ("Fri, 20 Nov 2026 18446744073709551615:59:30 GMT", None),
         ];
         for (text, expected) in cases {
             assert_eq!(http_date(&HeaderValue::from_static(text)), expected, "{text}");
