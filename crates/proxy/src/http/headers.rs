@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{Uri, Version};
 
 use super::client::Client;
-use super::present::Present;
+use super::present::{Present, is_from_trusted_only};
 use crate::settings::ProxySettings;
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -18,14 +18,6 @@ static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection"
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// What applications also believe, and what only a trusted proxy may therefore say.
-static FROM_TRUSTED_ONLY: [HeaderName; 5] = [
-    FORWARDED,
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-server"),
-];
 
 /// What a request is, as far as its treatment depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +173,9 @@ fn forward_addresses(headers: &mut HeaderMap, client: &Client, present: Present)
         }
     } else {
         if present.has(Present::FROM_TRUSTED_ONLY) {
-            for name in &FROM_TRUSTED_ONLY {
+            let claims = |name: &&HeaderName| is_from_trusted_only(name.as_str());
+            let claimed: Vec<HeaderName> = headers.keys().filter(claims).cloned().collect();
+            for name in &claimed {
                 headers.remove(name);
             }
         }
@@ -303,8 +297,17 @@ mod tests {
                 ("x-forwarded-host", "evil"),
                 ("x-real-ip", "1.1.1.1"),
                 ("forwarded", "for=1.1.1.1"),
+                ("x-forwarded-ssl", "on"),
+                ("x_forwarded_for", "1.1.1.1"),
+                ("x-forwarded_proto", "https"),
+                ("x_real-ip", "1.1.1.1"),
+                ("x-forward", "kept"),
             ],
         );
+        for claim in ["x-forwarded-ssl", "x_forwarded_for", "x-forwarded_proto", "x_real-ip"] {
+            assert!(all(&parts, claim).is_empty(), "{claim}");
+        }
+        assert_eq!(all(&parts, "x-forward"), ["kept"]);
         assert_eq!(all(&parts, "x-forwarded-for"), ["192.0.2.7"]);
         assert_eq!(all(&parts, "x-forwarded-proto"), ["http"]);
         assert_eq!(all(&parts, "x-forwarded-host"), ["a.example"]);

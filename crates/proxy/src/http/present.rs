@@ -38,9 +38,22 @@ impl Present {
             "expect" => Self::EXPECT,
             "content-type" => Self::CONTENT_TYPE,
             "host" => Self::HOST,
-            "forwarded" | "x-real-ip" | "x-forwarded-port" | "x-forwarded-prefix"
-            | "x-forwarded-server" => Self::FROM_TRUSTED_ONLY,
+            other if is_from_trusted_only(other) => Self::FROM_TRUSTED_ONLY,
             _ => Self(0),
         }
+    }
+}
+
+/// Whether applications believe that such a header comes from a proxy in front of them. CGI and its
+/// heirs read an underscore as a hyphen, so both count.
+pub(crate) fn is_from_trusted_only(name: &str) -> bool {
+    let as_hyphen = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    let begins = |with: &str| {
+        name.len() >= with.len()
+            && name.bytes().map(as_hyphen).zip(with.bytes()).all(|(a, b)| a == b)
+    };
+    match name.as_bytes() {
+        [b'x', ..] => begins("x-forwarded-") || (name.len() == 9 && begins("x-real-ip")),
+        _ => name == "forwarded",
     }
 }
