@@ -8,6 +8,8 @@ pub mod backoff;
 pub mod failure;
 pub mod findings;
 pub mod fleet;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod id;
 pub mod lifecycle;
 pub mod limits;

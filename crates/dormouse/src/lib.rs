@@ -6,6 +6,8 @@ pub mod client;
 pub mod conductor;
 pub mod config;
 pub mod demo;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod gatekeeping;
 pub mod labels;
 mod listen;

@@ -138,3 +138,29 @@ fn no_file_outgrows_its_idea() {
         }
     }
 }
+
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let root = crates().parent().expect("the root").to_owned();
+    let page = std::fs::read_to_string(root.join("docs/security.md")).expect("a readable page");
+    let mut seen = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ") && !line.ends_with("held by |")) {
+        let held_by = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        let mut text = None;
+        let before = seen;
+        for name in held_by.split('`').skip(1).step_by(2) {
+            if name.ends_with(".rs") {
+                text = Some(std::fs::read_to_string(root.join(name)).expect(name));
+                continue;
+            }
+            let text = text.as_ref().expect("a file stands before its tests");
+            let function = text.find(&format!("fn {name}(")).unwrap_or_else(|| panic!("no {name}"));
+            let above = text[..function].lines().rev().take(4).collect::<String>();
+            let is_test = above.contains("#[test]") || above.contains("#[tokio::test");
+            assert!(is_test, "{name} is no test");
+            seen += 1;
+        }
+        assert!(seen > before, "nothing holds: {row}");
+    }
+    assert!(seen > 30, "the page has its tables");
+}

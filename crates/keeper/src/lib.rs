@@ -7,6 +7,8 @@ mod commands;
 mod effects;
 mod environment;
 mod feeds;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod gate;
 mod handle;
 mod journal;

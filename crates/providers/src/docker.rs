@@ -16,6 +16,8 @@ mod endpoint;
 mod engine;
 mod events;
 mod feed;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod hub;
 mod json;
 mod lenient;

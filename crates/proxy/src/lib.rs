@@ -19,6 +19,9 @@ mod site;
 mod waiting;
 
 pub use counters::{CodeClass, CodeClasses, Counters, HeldRejected, SiteCounters};
+#[cfg(any(test, feature = "fuzz"))]
+pub use http::fuzz;
+
 pub use gatekeeper::{Admission, Gatekeeper, LeaseKind, Moment, Story, Upstream, WaitOutcome};
 pub use proxy::{Proxy, Routes, Sites};
 pub use settings::ProxySettings;

@@ -15,6 +15,8 @@ use crate::policy::{Adopt, Need, OnRestFailure, Policy, Readiness, Rest, Until};
 const WORKLOADS_MAX: u64 = 12;
 /// The most environments.
 const ENVIRONMENTS_MAX: u64 = 3;
+/// How much of a tape lays the fleet out; the rest is its luck.
+const LAYOUT_BYTES: usize = 64;
 /// Runs that were there before the first one of ours.
 const FIRST_RUN: u64 = 1_000_000;
 
@@ -22,8 +24,18 @@ const FIRST_RUN: u64 = 1_000_000;
 pub(super) fn draw(seed: u64, keep: Keep) -> World<Chance> {
     let mut random = Random::new(seed);
     let fleet_seed = random.draw();
-    let chance = Chance::new(Random::new(random.draw()));
-    let mut world = World::new(fleet_seed, chance, keep);
+    let luck = Random::new(random.draw());
+    lay_out(random, fleet_seed, luck, keep)
+}
+
+/// The same, as a tape decides.
+pub(super) fn draw_taped(tape: &[u8]) -> World<Chance> {
+    let (layout, luck) = tape.split_at(tape.len().min(LAYOUT_BYTES));
+    lay_out(Random::taped(layout), 0, Random::taped(luck), Keep::HashOnly)
+}
+
+fn lay_out(mut random: Random, fleet_seed: u64, luck: Random, keep: Keep) -> World<Chance> {
+    let mut world = World::new(fleet_seed, Chance::new(luck), keep);
     world.lateness = random.millis(0, 20);
     for environment in 0..=random.below(ENVIRONMENTS_MAX) {
         world.add_environment(&format!("e{environment}"));

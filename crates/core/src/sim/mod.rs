@@ -68,11 +68,31 @@ pub fn run_telling(seed: u64, steps: u64, tell: &mut dyn FnMut(&str)) -> Report 
     simulate(seed, steps, Keep::Lines, tell)
 }
 
+/// Runs what the bytes of a tape decide, for so many steps or until the tape has ended, then the
+/// calm and the dawn. A search for a sequence that breaks an invariant writes tapes.
+pub fn run_tape(tape: &[u8], steps: u64) -> Report {
+    let world = fleets::draw_taped(tape);
+    play(
+        world,
+        0,
+        &mut |world| world.inputs >= steps || world.fate.random.is_off_tape(),
+        &mut |_| {},
+    )
+}
+
 fn simulate(seed: u64, steps: u64, keep: Keep, tell: &mut dyn FnMut(&str)) -> Report {
-    let mut world = fleets::draw(seed, keep);
+    play(fleets::draw(seed, keep), seed, &mut |world| world.inputs >= steps, tell)
+}
+
+fn play(
+    mut world: World<Chance>,
+    seed: u64,
+    is_over: &mut dyn FnMut(&World<Chance>) -> bool,
+    tell: &mut dyn FnMut(&str),
+) -> Report {
     world.open();
     world.agenda.add(world.now, Happening::Acts);
-    while world.inputs < steps && world.witness.violations().is_empty() {
+    while !is_over(&world) && world.witness.violations().is_empty() {
         weather(&mut world, Timestamp(u64::MAX));
         say(&mut world, tell);
     }

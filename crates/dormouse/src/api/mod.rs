@@ -9,7 +9,7 @@ mod door;
 mod events;
 pub mod guard;
 mod house;
-mod moment;
+pub(crate) mod moment;
 mod naming;
 mod patience;
 mod report;

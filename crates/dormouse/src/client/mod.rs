@@ -1,7 +1,7 @@
 //! Speaks to the admin API of a running dormouse, over TCP or a unix socket, with a deadline on
 //! every step.
 
-mod stream;
+pub(crate) mod stream;
 mod url;
 
 use std::io;

@@ -49,7 +49,7 @@ impl EventStream {
 }
 
 /// Takes the first whole event that has data. Our own API ends lines with LF alone.
-fn take_event(unread: &mut Vec<u8>) -> Option<ServerEvent> {
+pub(crate) fn take_event(unread: &mut Vec<u8>) -> Option<ServerEvent> {
     loop {
         let end = unread.windows(2).position(|pair| pair == b"\n\n")?;
         let block: Vec<u8> = unread.drain(..end + 2).collect();

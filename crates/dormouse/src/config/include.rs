@@ -72,6 +72,11 @@ fn read_one(path: &Path, sources: &mut Sources, report: &mut Report<'_>) -> Opti
             return None;
         }
     };
+    Some(parse(text, path, sources, report))
+}
+
+/// The entries of a file's text; what is wrong with it is reported.
+fn parse(text: String, path: &Path, sources: &mut Sources, report: &mut Report<'_>) -> Vec<Entry> {
     let (document, errors) = DeTable::parse_recoverable(&text);
     for error in errors {
         let span = error.span().unwrap_or(0..0);
@@ -80,7 +85,15 @@ fn read_one(path: &Path, sources: &mut Sources, report: &mut Report<'_>) -> Opti
     }
     let entries = entries_of(document.get_ref(), &Arc::from(path));
     sources.insert(path.to_path_buf(), text.into());
-    Some(entries)
+    entries
+}
+
+/// Reads `text` as the file at `path`, and nothing of what it includes.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn read_alone(text: String, path: &Path, report: &mut Report<'_>) -> Read {
+    let mut sources = Sources::new();
+    let (_, entries) = split_include(parse(text, path, &mut sources, report));
+    Read { entries, sources, files: vec![path.to_path_buf()], folders: Vec::new() }
 }
 
 fn read_text(path: &Path) -> io::Result<String> {

@@ -4,7 +4,7 @@
 //! are settings only where no finding is an error. `default.toml` beside this file is the
 //! reference of every key.
 
-mod address;
+pub(crate) mod address;
 pub mod check;
 mod defaults;
 mod environment;
@@ -66,6 +66,18 @@ pub fn load(path: &Path) -> Loaded {
 pub(crate) fn load_with(path: &Path, env: EnvLookup<'_>) -> Loaded {
     let mut report = Report::new(env);
     let read = include::read_all(path, &mut report);
+    judge(read, report)
+}
+
+/// Reads `text` as the file at `path` that includes nothing.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn load_text(text: String, path: &Path, env: EnvLookup<'_>) -> Loaded {
+    let mut report = Report::new(env);
+    let read = include::read_alone(text, path, &mut report);
+    judge(read, report)
+}
+
+fn judge(read: include::Read, mut report: Report<'_>) -> Loaded {
     let settings = settings::read(read.entries, &mut report);
     let good = report.error_count() == 0;
     let mut findings = without_echoes(report.into_findings(), &read.sources);

@@ -169,6 +169,36 @@ fn a_bad_label_hurts_its_own_workload_only() {
 }
 
 #[test]
+fn labels_say_nothing_that_only_the_file_may() {
+    let keys = [
+        "command",
+        "env",
+        "target",
+        "upstream",
+        "address",
+        "docker",
+        "token",
+        "include",
+        "admin",
+        "state",
+        "tls.key",
+        "gateway.admin",
+        "environment.x.docker",
+        "ready.http.env",
+    ];
+    for key in keys {
+        let key = format!("dormouse.{key}");
+        let labels =
+            [("dormouse.host", "a.example.com"), (key.as_str(), "http://169.254.169.254/")];
+        let registry = registry("", &[("web", &labels)]);
+        let web = workload(&registry, "local/web");
+        assert_eq!((web.target.as_str(), &web.launch), ("web", &None), "{key}");
+        assert!(web.misconfigured.is_some(), "{key} is understood");
+        assert_eq!(registry.environments.len(), 1, "{key}");
+    }
+}
+
+#[test]
 fn labels_are_bounded() {
     let megabyte = "x".repeat(1 << 20);
     check(

@@ -121,7 +121,7 @@ fn put_varint(message: &mut BytesMut, mut number: usize) {
 }
 
 /// Reads the state out of the answer's first frame.
-fn judge(mut frame: Bytes) -> Result<(), String> {
+pub(crate) fn judge(mut frame: Bytes) -> Result<(), String> {
     if frame.len() < PREFIX {
         return Err("missing".to_owned());
     }

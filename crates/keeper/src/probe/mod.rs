@@ -12,7 +12,7 @@ pub mod command;
 mod connect;
 mod dns;
 mod error;
-mod grpc;
+pub(crate) mod grpc;
 mod http;
 mod service;
 mod target;

@@ -29,6 +29,8 @@ pub(super) use self::error::{CallError, chain};
 use self::pool::Pool;
 use self::transport::Transport;
 pub(super) use self::version::ApiVersion;
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) use self::version::http_date;
 use super::endpoint::{DockerEndpoint, Secret};
 use super::json::{RefusalJson, VersionJson};
 use crate::ProviderError;

@@ -48,7 +48,7 @@ async fn read(
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Framing {
+pub(super) enum Framing {
     /// A terminal: the bytes as they were written.
     Raw,
     /// Two streams, taken apart by frames.
@@ -56,7 +56,7 @@ enum Framing {
 }
 
 /// Keeps the last lines of a log of any length.
-struct Tail {
+pub(super) struct Tail {
     framing: Framing,
     lines_max: usize,
     lines: VecDeque<String>,
@@ -70,7 +70,7 @@ struct Tail {
 }
 
 impl Tail {
-    fn new(lines_max: usize, framing: Framing) -> Self {
+    pub(super) fn new(lines_max: usize, framing: Framing) -> Self {
         Self {
             framing,
             lines_max,
@@ -82,7 +82,7 @@ impl Tail {
         }
     }
 
-    fn push(&mut self, mut piece: Bytes) {
+    pub(super) fn push(&mut self, mut piece: Bytes) {
         if self.framing == Framing::Raw {
             return self.write(&piece);
         }
@@ -97,7 +97,7 @@ impl Tail {
         }
     }
 
-    fn finish(mut self) -> Vec<String> {
+    pub(super) fn finish(mut self) -> Vec<String> {
         for stream in 0..self.partial.len() {
             self.stream = stream;
             if !self.partial[stream].is_empty() {

@@ -74,6 +74,12 @@ impl Framing {
         Ok(())
     }
 
+    /// How many requests have begun so far.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn heads_begun(&self) -> u64 {
+        self.heads_begun
+    }
+
     /// Stops reading: what follows is not HTTP/1 any more.
     pub(crate) fn stop(&mut self) {
         self.state = State::Passive;

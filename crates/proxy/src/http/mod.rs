@@ -6,6 +6,8 @@ pub(crate) mod client;
 pub(crate) mod connection;
 mod forward;
 mod framing;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub(crate) mod headers;
 mod hold;
 pub(crate) mod outgoing;

@@ -1,0 +1,4 @@
+//! The address of an engine.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| dormouse_providers::docker::fuzz::endpoint(bytes));
