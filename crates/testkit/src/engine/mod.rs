@@ -16,6 +16,7 @@ mod deeds;
 mod events;
 mod faults;
 mod life;
+mod meters;
 mod query;
 mod raw;
 mod routes;
@@ -38,6 +39,7 @@ pub use by_hand::{ByHand, HandResult};
 pub use calls::Call;
 pub use events::{Actor, Event};
 pub use faults::{EventFaults, Fault, Faults, Rule};
+pub use meters::{Answers, Meters, Plan};
 pub use raw::{RawAnswer, RawClient, RawLines};
 pub use shared::Refusal;
 pub use spec::{
@@ -103,6 +105,16 @@ impl FakeEngine {
     /// How it misbehaves.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
+    }
+
+    /// How it tells what containers use.
+    pub fn meters(&self) -> &Meters {
+        &self.shared.meters
+    }
+
+    /// Sets what the container `name` uses from here on; what it has used by now stays used.
+    pub fn set_plan(&self, name: &str, plan: Plan) {
+        meters::set_plan(&self.shared, name, plan);
     }
 
     /// What a person does to its containers, behind everybody's back.

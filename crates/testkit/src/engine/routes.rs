@@ -12,6 +12,7 @@ use super::container::{Container, Status};
 use super::create;
 use super::deeds::{self, Force};
 use super::events::{Filters, label_matches};
+use super::meters;
 use super::query::{Query, decoded};
 use super::server::{Body, full, json_text};
 use super::shapes;
@@ -25,11 +26,13 @@ pub(super) enum Route {
     Ping,
     Version,
     Info,
+    Disk,
     Events,
     List,
     Create,
     Inspect(String),
     Logs(String),
+    Stats(String),
     Remove(String),
     Act(String, Act),
     Unsupported { message: String, as_json: bool },
@@ -61,11 +64,13 @@ impl Route {
             ["_ping"] if get || method == Method::HEAD => Self::Ping,
             ["version"] if get => Self::Version,
             ["info"] if get => Self::Info,
+            ["system", "df"] if get => Self::Disk,
             ["events"] if get => Self::Events,
             ["containers", "json"] if get => Self::List,
             ["containers", "create"] if post => Self::Create,
             ["containers", reference, "json"] if get => Self::Inspect((*reference).to_owned()),
             ["containers", reference, "logs"] if get => Self::Logs((*reference).to_owned()),
+            ["containers", reference, "stats"] if get => Self::Stats((*reference).to_owned()),
             ["containers", reference] if method == Method::DELETE => {
                 Self::Remove((*reference).to_owned())
             }
@@ -82,11 +87,13 @@ impl Route {
             Self::Ping => "_ping",
             Self::Version => "version",
             Self::Info => "info",
+            Self::Disk => "df",
             Self::Events => "events",
             Self::List => "list",
             Self::Create => "create",
             Self::Inspect(_) => "inspect",
             Self::Logs(_) => "logs",
+            Self::Stats(_) => "stats",
             Self::Remove(_) => "remove",
             Self::Act(_, act) => act.as_str(),
             Self::Unsupported { .. } | Self::Nowhere => "",
@@ -98,11 +105,13 @@ impl Route {
         let reference = match self {
             Self::Inspect(reference)
             | Self::Logs(reference)
+            | Self::Stats(reference)
             | Self::Remove(reference)
             | Self::Act(reference, _) => reference,
             Self::Ping
             | Self::Version
             | Self::Info
+            | Self::Disk
             | Self::Events
             | Self::List
             | Self::Create
@@ -147,10 +156,12 @@ pub(super) async fn carry_out(
         Route::Ping => Ok(text(200, "OK".to_owned())),
         Route::Version => Ok(json_answer(200, &shapes::version(shared))),
         Route::Info => Ok(json_answer(200, &shapes::info(shared))),
+        Route::Disk => Ok(json_answer(200, &meters::disk(shared))),
         Route::Events => events(shared, &query),
         Route::List => list(shared, &query),
         Route::Create => create::from_request(shared, query.named("name"), body),
         Route::Inspect(reference) => inspect(shared, &reference).await,
+        Route::Stats(reference) => meters::stats(shared, &reference).await,
         Route::Logs(reference) => logs(shared, &reference, &query),
         Route::Remove(reference) => {
             let force = if query.is_true("force") { Force::Yes } else { Force::No };

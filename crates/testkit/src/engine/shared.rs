@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::calls::CallLog;
 use super::faults::Faults;
+use super::meters::Meters;
 use super::spec::{EngineConfig, Flavour};
 use super::world::World;
 
@@ -18,6 +19,7 @@ pub(super) struct Shared {
     pub(super) config: EngineConfig,
     pub(super) faults: Faults,
     pub(super) calls: CallLog,
+    pub(super) meters: Meters,
     /// Every process, server and deed of this engine.
     pub(super) tasks: TaskTracker,
     /// The end of all of them.
@@ -55,6 +57,7 @@ impl Shared {
             config,
             faults: Faults::default(),
             calls: CallLog::default(),
+            meters: Meters::default(),
             tasks: TaskTracker::new(),
             incarnation: Mutex::new(ended.child_token()),
             ended,
