@@ -96,3 +96,7 @@ pub const METER_CALLS_MAX: usize = 4;
 pub const METER_EVENTS_QUEUE: usize = 1024;
 /// An engine's account of what it keeps on disk.
 pub const ENGINE_DISK_BYTES_MAX: usize = 64 << 20;
+/// Files of counters that one meter keeps open; more than these are opened each time.
+pub const METER_FILES_MAX: usize = 4096;
+/// One of the kernel's files of counters.
+pub const METER_FILE_BYTES_MAX: usize = 1 << 20;

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! provider ── start, rest, logs ──▶ engine ──▶ client ──▶ pool ──▶ transport ──▶ the engine's API
-//!     └────── hub ◀── feed ◀── events ◀───────────┘
+//!     └────── hub ◀── feed ◀── listening ◀────────┤
+//! meter ── counters, disk, raw events ◀───────────┘
 //! ```
 //!
 //! A status code is never believed: every act is followed by an inspect, and events are hints that
@@ -21,8 +22,10 @@ pub mod fuzz;
 mod hub;
 mod json;
 mod lenient;
+mod listening;
 mod logs;
 mod looks;
+mod meter;
 mod pace;
 mod provider;
 mod rest;
@@ -31,4 +34,5 @@ mod start;
 mod vantage;
 
 pub use endpoint::{DockerEndpoint, Pem, Secret, SshTarget, TlsOptions};
+pub use meter::{Backend, DockerMeter, MeterOptions, Scope};
 pub use provider::{DockerConfig, DockerProvider, DockerStats};

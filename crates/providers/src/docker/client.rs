@@ -28,9 +28,9 @@ use self::connection::Connection;
 pub(super) use self::error::{CallError, chain};
 use self::pool::Pool;
 use self::transport::Transport;
-pub(super) use self::version::ApiVersion;
 #[cfg(any(test, feature = "fuzz"))]
 pub(super) use self::version::http_date;
+pub(super) use self::version::{ApiVersion, Product};
 use super::endpoint::{DockerEndpoint, Secret};
 use super::json::{RefusalJson, VersionJson};
 use crate::ProviderError;
@@ -50,15 +50,19 @@ pub(super) struct Client {
     version: Mutex<Option<Negotiated>>,
     calls: Semaphore,
     stops: Semaphore,
+    samples: Semaphore,
+    /// Goes up whenever it may be another engine from here on.
+    generation: AtomicU64,
     counters: Counters,
 }
 
 /// What the engine said when it was asked what it speaks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Negotiated {
     pub(super) version: ApiVersion,
     /// The engine's own clock at that moment, in seconds since 1970.
     pub(super) engine_time: Option<u64>,
+    pub(super) product: Product,
 }
 
 #[derive(Default)]
@@ -88,14 +92,33 @@ impl Client {
         endpoint: &DockerEndpoint,
         token: Option<&Secret>,
     ) -> Result<Self, ProviderError> {
+        Self::with_pool(endpoint, token, Pool::new(limits::ENGINE_IDLE_CONNECTIONS_MAX))
+    }
+
+    /// One that keeps a single connection between calls, for a process that speaks to hundreds of
+    /// engines now and then.
+    pub(super) fn frugal(
+        endpoint: &DockerEndpoint,
+        token: Option<&Secret>,
+    ) -> Result<Self, ProviderError> {
+        Self::with_pool(endpoint, token, Pool::new(1))
+    }
+
+    fn with_pool(
+        endpoint: &DockerEndpoint,
+        token: Option<&Secret>,
+        pool: Pool,
+    ) -> Result<Self, ProviderError> {
         Ok(Self {
             host: host_header(endpoint)?,
             token: token.map(token_header).transpose()?,
             transport: Transport::new(endpoint)?,
-            pool: Pool::default(),
+            pool,
             version: Mutex::new(None),
             calls: Semaphore::new(limits::ENGINE_CALLS_MAX),
             stops: Semaphore::new(limits::ENGINE_STOPS_MAX),
+            samples: Semaphore::new(limits::METER_CALLS_WAITING_MAX),
+            generation: AtomicU64::new(0),
             counters: Counters::default(),
         })
     }
@@ -109,6 +132,20 @@ impl Client {
         let answer = self.ask(call, deadline).await?;
         serde_json::from_slice(&answer.body)
             .map_err(|cause| CallError::Nonsense { call: call.name, cause })
+    }
+
+    /// Asks for something and hands the answer back as it is.
+    pub(super) async fn read(&self, call: &Call, deadline: Instant) -> Result<Bytes, CallError> {
+        self.ask(call, deadline).await.map(|answer| answer.body)
+    }
+
+    /// Asks for something for the sake of the engine's own clock, in seconds since 1970.
+    pub(super) async fn time(
+        &self,
+        call: &Call,
+        deadline: Instant,
+    ) -> Result<Option<u64>, CallError> {
+        self.ask(call, deadline).await.map(|answer| answer.time)
     }
 
     /// Asks the engine to do something. A status of 304 is no error: it was so already.
@@ -144,7 +181,8 @@ impl Client {
 
     /// What both sides speak, asked for where it is not known.
     pub(super) async fn negotiated(&self, deadline: Instant) -> Result<Negotiated, CallError> {
-        if let Some(known) = self.version_slot().clone() {
+        let known = *self.version_slot();
+        if let Some(known) = known {
             return Ok(known);
         }
         let call = Call::get("version", "/version".to_owned());
@@ -152,9 +190,10 @@ impl Client {
         let json: VersionJson = serde_json::from_slice(&answer.body)
             .map_err(|cause| CallError::Nonsense { call: call.name, cause })?;
         let version = ApiVersion::negotiate(&json.oldest, &json.newest)?;
-        let negotiated = Negotiated { version, engine_time: answer.time };
+        let product = Product::of(&json);
+        let negotiated = Negotiated { version, engine_time: answer.time, product };
         tracing::debug!(endpoint = %self.transport, %version, "Negotiated the engine's version");
-        *self.version_slot() = Some(negotiated.clone());
+        *self.version_slot() = Some(negotiated);
         Ok(negotiated)
     }
 
@@ -162,6 +201,12 @@ impl Client {
     pub(super) fn forget(&self) {
         *self.version_slot() = None;
         self.pool.clear();
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Another number whenever it may be another engine.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed) + self.pool.deaths()
     }
 
     pub(super) fn stats(&self) -> ClientStats {
@@ -177,6 +222,7 @@ impl Client {
             let lane = match call.lane {
                 Lane::Quick => &self.calls,
                 Lane::Stop => &self.stops,
+                Lane::Sample => &self.samples,
             };
             let _turn = lane.acquire().await.expect("the semaphores are never closed");
             let version = self.negotiated(deadline).await?.version;

@@ -19,7 +19,7 @@ use crate::{Found, Sighting, Target};
 
 /// One engine.
 pub(super) struct Engine {
-    pub(super) client: Client,
+    pub(super) client: Arc<Client>,
     endpoint: DockerEndpoint,
     /// The network whose addresses come first.
     network: Option<String>,
@@ -56,7 +56,7 @@ impl Look {
 impl Engine {
     pub(super) fn new(client: Client, endpoint: DockerEndpoint, network: Option<String>) -> Self {
         Self {
-            client,
+            client: Arc::new(client),
             endpoint,
             network,
             vantage: Mutex::new(None),

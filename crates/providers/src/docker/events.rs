@@ -9,8 +9,12 @@ use dormouse_core::limits;
 use super::json::EventJson;
 use crate::Target;
 
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
 /// The engine replays at most this many events.
 const REPLAY_MAX: usize = 256;
+/// A replay begins this much before the last event: two that happen at once may be told in the order
+/// in which they did not happen.
+const OVERLAP_NANOS: i64 = NANOS_PER_SECOND;
 /// What the engine writes among the labels of an event.
 const ATTRIBUTES: [&str; 8] = [
     "image",
@@ -64,15 +68,34 @@ pub(super) enum Line {
 }
 
 impl EventTime {
+    /// When an event happened; `None` where it does not say, or says nonsense.
+    pub(super) fn of(json: &EventJson) -> Option<Self> {
+        let nanos = if json.time_nano > 0 {
+            json.time_nano
+        } else {
+            json.time.saturating_mul(NANOS_PER_SECOND)
+        };
+        (nanos > 0).then_some(Self(nanos))
+    }
+
+    /// Nanoseconds since 1970.
+    pub(super) fn nanos(self) -> i64 {
+        self.0
+    }
+
+    fn earlier(self, nanos: i64) -> Self {
+        Self(self.0.saturating_sub(nanos))
+    }
+
     pub(super) fn from_secs(seconds: u64) -> Self {
-        Self(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000_000))
+        Self(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(NANOS_PER_SECOND))
     }
 }
 
 /// As `since` takes it.
 impl fmt::Display for EventTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:09}", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
+        write!(f, "{}.{:09}", self.0 / NANOS_PER_SECOND, self.0 % NANOS_PER_SECOND)
     }
 }
 
@@ -81,15 +104,9 @@ impl Line {
         let Ok(json) = serde_json::from_slice::<EventJson>(line) else {
             return Self::Nonsense;
         };
-        let nanos = if json.time_nano > 0 {
-            json.time_nano
-        } else {
-            json.time.saturating_mul(1_000_000_000)
-        };
-        if nanos <= 0 {
+        let Some(at) = EventTime::of(&json) else {
             return Self::Nonsense;
-        }
-        let at = EventTime(nanos);
+        };
         Event::read(at, json).map_or(Self::Aside(at), Self::Event)
     }
 }
@@ -182,19 +199,72 @@ impl Lines {
     }
 }
 
-/// Remembers the last events, so that a replay is not taken for news.
-#[derive(Default)]
-pub(super) struct Heard {
-    keys: BTreeSet<Key>,
-    order: VecDeque<Key>,
+/// How far the events were heard, and the last of them, so that a replay is not taken for news. A
+/// key is what makes two events the same.
+pub(super) struct Cursor<K> {
+    reached: Option<EventTime>,
+    /// Whether it was an event that reached it.
+    is_exact: bool,
+    heard: Heard<K>,
 }
 
-type Key = (EventTime, String, Action);
+struct Heard<K> {
+    keys: BTreeSet<K>,
+    order: VecDeque<K>,
+}
 
-impl Heard {
-    /// Whether this is the first time.
-    pub(super) fn is_news(&mut self, event: &Event) -> bool {
-        let key = (event.at, event.id.clone(), event.action.clone());
+impl<K> Default for Cursor<K> {
+    fn default() -> Self {
+        let heard = Heard { keys: BTreeSet::new(), order: VecDeque::new() };
+        Self { reached: None, is_exact: false, heard }
+    }
+}
+
+impl<K: Ord + Clone> Cursor<K> {
+    /// Says when listening began; nothing changes where something was heard before.
+    pub(super) fn begin(&mut self, at: Option<EventTime>) {
+        self.reached = self.reached.or(at);
+    }
+
+    /// From where the engine is to replay.
+    pub(super) fn since(&self) -> Option<EventTime> {
+        let overlap = if self.is_exact { OVERLAP_NANOS } else { 0 };
+        self.reached.map(|reached| reached.earlier(overlap))
+    }
+
+    /// The last event heard.
+    pub(super) fn last_event(&self) -> Option<EventTime> {
+        self.reached.filter(|_| self.is_exact)
+    }
+
+    /// Something happened that nobody need remember.
+    pub(super) fn pass(&mut self, at: EventTime) {
+        self.reached = self.reached.max(Some(at));
+        self.is_exact = true;
+    }
+
+    /// Whether this is the first time that it is heard.
+    pub(super) fn is_news(&mut self, at: EventTime, key: K) -> bool {
+        self.pass(at);
+        self.heard.is_news(key)
+    }
+
+    /// Does not expect the last event in a replay any more.
+    pub(super) fn forget_last_event(&mut self) {
+        self.is_exact = false;
+    }
+
+    /// Comes back from a time that the engine's clock has not reached.
+    pub(super) fn not_after(&mut self, now: EventTime) {
+        if self.reached.is_some_and(|reached| reached.earlier(OVERLAP_NANOS) > now) {
+            self.reached = Some(now);
+            self.is_exact = false;
+        }
+    }
+}
+
+impl<K: Ord + Clone> Heard<K> {
+    fn is_news(&mut self, key: K) -> bool {
         if !self.keys.insert(key.clone()) {
             return false;
         }
@@ -297,13 +367,30 @@ mod tests {
     #[test]
     fn a_replayed_event_is_no_news() {
         let Line::Event(event) = Line::parse(DIE.as_bytes()) else { panic!("it is an event") };
-        let mut heard = Heard::default();
-        assert!(heard.is_news(&event));
-        assert!(!heard.is_news(&event));
+        let mut cursor = Cursor::default();
+        let mut is_news = |at: EventTime| cursor.is_news(at, (at, event.id.clone()));
+        assert!(is_news(event.at));
+        assert!(!is_news(event.at));
         for nanos in 1..=i64::try_from(REPLAY_MAX).unwrap() {
-            assert!(heard.is_news(&Event { at: EventTime(nanos), ..event.clone() }));
+            assert!(is_news(EventTime(nanos)));
         }
-        assert_eq!(heard.keys.len(), REPLAY_MAX);
-        assert!(heard.is_news(&event));
+        assert!(is_news(event.at));
+        assert_eq!(cursor.heard.keys.len(), REPLAY_MAX);
+        assert_eq!(cursor.last_event(), Some(event.at), "an older one does not turn it back");
+    }
+
+    #[test]
+    fn a_replay_begins_a_little_before_the_last_event_and_at_the_beginning_before_any() {
+        let mut cursor = Cursor::default();
+        assert_eq!(cursor.since(), None);
+        cursor.begin(Some(EventTime::from_secs(100)));
+        cursor.begin(Some(EventTime::from_secs(50)));
+        assert_eq!(cursor.since(), Some(EventTime::from_secs(100)));
+        cursor.is_news(EventTime::from_secs(200), ());
+        assert_eq!(cursor.since(), Some(EventTime::from_secs(199)));
+        cursor.not_after(EventTime::from_secs(199));
+        assert_eq!(cursor.last_event(), Some(EventTime::from_secs(200)));
+        cursor.not_after(EventTime::from_secs(198));
+        assert_eq!((cursor.last_event(), cursor.since()), (None, Some(EventTime::from_secs(198))));
     }
 }

@@ -14,21 +14,15 @@ mod session;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use dormouse_core::backoff::Backoff;
-use dormouse_core::limits;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use self::session::Session;
-use super::client::{BodyStream, Call, CallError, chain};
-use super::endpoint::DockerEndpoint;
+use super::client::{CallError, chain};
 use super::engine::Engine;
-use super::events::{EventTime, Heard};
+use super::events::{Action, Cursor, EventTime};
 use super::hub::Hub;
-
-/// A connection that held for this long deserves one quiet attempt at the next.
-const HELD: Duration = Duration::from_secs(1);
+use super::listening::{EventStream, Retry, Until};
 
 /// Counts for metrics.
 #[derive(Default)]
@@ -45,9 +39,7 @@ pub(super) struct Feed {
     engine: Arc<Engine>,
     hub: Arc<Hub>,
     counters: Arc<FeedCounters>,
-    /// From where the engine is to replay.
-    since: Option<EventTime>,
-    heard: Heard,
+    cursor: Cursor<(EventTime, String, Action)>,
 }
 
 /// Why a connection to the events ended.
@@ -63,38 +55,24 @@ enum End {
 
 impl Feed {
     pub(super) fn new(engine: Arc<Engine>, hub: Arc<Hub>, counters: Arc<FeedCounters>) -> Self {
-        Self { engine, hub, counters, since: None, heard: Heard::default() }
+        Self { engine, hub, counters, cursor: Cursor::default() }
     }
 
     /// Follows the engine for ever.
     pub(super) async fn run(mut self) {
-        let backoff = self.backoff();
-        let mut failures = 0;
+        let mut retry = Retry::new(self.engine.endpoint());
         loop {
-            let begun = Instant::now();
-            let (end, was_listed) = self.session().await;
-            let held = was_listed && begun.elapsed() >= HELD;
-            if held {
-                failures = 0;
+            let (end, has_held) = self.session().await;
+            if has_held {
+                retry.reset();
                 if end.is_cut() {
                     tracing::debug!(reason = chain(&end), "Lost the events; resuming");
                     continue;
                 }
             }
-            failures += 1;
             self.lose(&end);
-            sleep(backoff.delay(failures)).await;
+            sleep(retry.delay()).await;
         }
-    }
-
-    fn backoff(&self) -> Backoff {
-        let longest = match self.engine.endpoint() {
-            DockerEndpoint::Unix(_) => limits::ENGINE_RETRY_DELAY_LOCAL_MAX,
-            DockerEndpoint::Http { .. } | DockerEndpoint::Https { .. } | DockerEndpoint::Ssh(_) => {
-                limits::ENGINE_RETRY_DELAY_MAX
-            }
-        };
-        Backoff::doubling(limits::ENGINE_RETRY_DELAY_MIN, longest)
     }
 
     fn lose(&self, end: &End) {
@@ -105,9 +83,12 @@ impl Feed {
         }
     }
 
-    /// One connection, until it ends; whether a listing was installed.
+    /// One connection, until it ends; whether it had held, a listing being installed.
     async fn session(&mut self) -> (End, bool) {
-        let stream = match self.open().await {
+        // It may be another engine by now.
+        self.engine.client.forget();
+        let opened = EventStream::open(&self.engine.client, &mut self.cursor, Until::Cut).await;
+        let stream = match opened {
             Ok(stream) => stream,
             Err(error) => return (error.into(), false),
         };
@@ -116,22 +97,7 @@ impl Feed {
             Err(end) => end,
             Ok(never) => match never {},
         };
-        (end, session.is_listed)
-    }
-
-    async fn open(&mut self) -> Result<BodyStream, CallError> {
-        let client = &self.engine.client;
-        client.forget();
-        let deadline = Instant::now() + limits::ENGINE_PING_MAX;
-        let negotiated = client.negotiated(deadline).await?;
-        // Some engines answer before they listen; the replay covers that moment.
-        self.since = self.since.or(negotiated.engine_time.map(EventTime::from_secs));
-        // {"type":["container"]}
-        let mut path = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%7D".to_owned();
-        if let Some(since) = self.since {
-            path = format!("{path}&since={since}");
-        }
-        client.stream(&Call::get("events", path), deadline).await
+        (end, session.has_held())
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::address;
 use super::client::{ApiVersion, http_date};
 use super::endpoint::DockerEndpoint;
-use super::events::{Heard, Line, Lines};
+use super::events::{Cursor, Line, Lines};
 use super::json::{ContainerJson, ListingJson, VersionJson};
 use super::logs::{Framing, Tail};
 use super::sighting;
@@ -71,11 +71,12 @@ pub fn events(bytes: &[u8]) {
     let whole = lines(bytes, bytes.len());
     assert_eq!(lines(bytes, 1), whole);
     assert_eq!(lines(bytes, 7), whole);
-    let mut heard = Heard::default();
+    let mut cursor = Cursor::default();
     for line in &whole {
         if let Line::Event(event) = Line::parse(line) {
-            heard.is_news(&event);
-            assert!(!heard.is_news(&event), "{event:?} is news twice");
+            let key = (event.at, event.id.clone(), event.action.clone());
+            cursor.is_news(event.at, key.clone());
+            assert!(!cursor.is_news(event.at, key), "{event:?} is news twice");
             let (seconds, nanos) = event.at.to_string().split_once('.').map_or((0, 0), parts);
             assert!(seconds > 0 || nanos > 0, "{}", event.at);
         }

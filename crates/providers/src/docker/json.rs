@@ -15,6 +15,30 @@ pub(super) struct VersionJson {
     pub(super) newest: String,
     #[serde(rename = "MinAPIVersion", deserialize_with = "lenient::text")]
     pub(super) oldest: String,
+    #[serde(rename = "Version", deserialize_with = "lenient::text")]
+    pub(super) version: String,
+    #[serde(rename = "Components", deserialize_with = "lenient::list")]
+    pub(super) components: Vec<Object<ComponentJson>>,
+}
+
+/// A part of what answers.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct ComponentJson {
+    #[serde(deserialize_with = "lenient::text")]
+    pub(super) name: String,
+}
+
+/// `GET /info`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct InfoJson {
+    #[serde(rename = "NCPU", deserialize_with = "lenient::number")]
+    pub(super) cpus: i64,
+    #[serde(rename = "MemTotal", deserialize_with = "lenient::number")]
+    pub(super) memory_bytes: i64,
+    #[serde(rename = "ServerVersion", deserialize_with = "lenient::text")]
+    pub(super) version: String,
 }
 
 /// What comes with a status of 400 and above.
@@ -78,6 +102,26 @@ pub(super) struct ContainerJson {
     pub(super) host_config: HostConfigJson,
     #[serde(deserialize_with = "lenient::object")]
     pub(super) network_settings: NetworkSettingsJson,
+}
+
+/// `GET /containers/ID/json`, for the sake of its process alone.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct ProcessJson {
+    #[serde(deserialize_with = "lenient::text")]
+    pub(super) id: String,
+    #[serde(deserialize_with = "lenient::text")]
+    pub(super) name: String,
+    #[serde(deserialize_with = "lenient::object")]
+    pub(super) state: PidJson,
+}
+
+/// The first process of a container.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct PidJson {
+    #[serde(deserialize_with = "lenient::number")]
+    pub(super) pid: i64,
 }
 
 /// What a container is doing.

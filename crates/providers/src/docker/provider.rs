@@ -17,6 +17,7 @@ use super::endpoint::{DockerEndpoint, Secret};
 use super::engine::Engine;
 use super::feed::{Feed, FeedCounters};
 use super::hub::Hub;
+use super::meter::{DockerMeter, MeterOptions};
 use super::{logs, rest, start};
 use crate::{
     Abilities, FeedItem, Found, Provider, ProviderError, RestOrder, Sighting, StartOrder, Target,
@@ -109,6 +110,12 @@ impl DockerProvider {
             resyncs: self.hub.resyncs(),
             losses: count(&self.counters.losses),
         }
+    }
+
+    /// What measures the same engine, over the same client.
+    pub fn meter(&self, options: MeterOptions) -> Arc<DockerMeter> {
+        let (client, endpoint) = (Arc::clone(&self.engine.client), self.engine.endpoint().clone());
+        Arc::new(DockerMeter::over(client, endpoint, options))
     }
 
     /// Passes an answer on; what it shows is known from here on.

@@ -38,6 +38,14 @@ pub(super) fn entry_condition(entry: &EntryJson) -> Condition {
     }
 }
 
+/// Whether what a listing shows has processes whose counters can be read.
+pub(super) fn has_counters(entry: &EntryJson) -> bool {
+    match entry_condition(entry) {
+        Condition::Running { .. } | Condition::Paused { .. } => true,
+        Condition::Stopped { .. } | Condition::Restarting { .. } | Condition::Absent => false,
+    }
+}
+
 /// One start of one container: FNV-1a over its id and the moment at which it was started.
 pub(super) fn run_id(id: &str, started_at: &str) -> RunId {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;

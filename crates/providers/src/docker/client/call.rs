@@ -22,6 +22,8 @@ pub(in crate::docker) enum Lane {
     Quick,
     /// Those that wait for a container to end.
     Stop,
+    /// Those that wait for the engine's next tick.
+    Sample,
 }
 
 impl Call {
@@ -33,6 +35,12 @@ impl Call {
     pub(in crate::docker) fn post(name: &'static str, path: String) -> Self {
         let bytes_max = limits::ENGINE_ANSWER_BYTES_MAX;
         Self { name, method: Method::POST, path, bytes_max, lane: Lane::Quick }
+    }
+
+    /// The counters of one container, read once, without a second reading to compare them with.
+    pub(in crate::docker) fn stats(reference: &str) -> Self {
+        let path = format!("/containers/{reference}/stats?stream=false&one-shot=true");
+        Self { lane: Lane::Sample, ..Self::get("stats", path) }
     }
 
     /// Only what changes nothing may be sent twice.

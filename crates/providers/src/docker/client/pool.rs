@@ -1,6 +1,7 @@
 //! Idle connections, the last used first.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dormouse_core::limits;
 use tokio::time::Instant;
@@ -8,9 +9,11 @@ use tokio::time::Instant;
 use super::connection::Connection;
 
 /// Connections that wait for the next call.
-#[derive(Default)]
 pub(super) struct Pool {
     idle: Mutex<Vec<Idle>>,
+    capacity: usize,
+    /// Connections that the other end had closed.
+    deaths: AtomicU64,
 }
 
 struct Idle {
@@ -19,6 +22,11 @@ struct Idle {
 }
 
 impl Pool {
+    /// Keeps up to `capacity`.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { idle: Mutex::default(), capacity, deaths: AtomicU64::new(0) }
+    }
+
     /// One that still looks usable.
     pub(super) async fn take(&self) -> Option<Connection> {
         loop {
@@ -26,7 +34,13 @@ impl Pool {
             if connection.is_ready().await {
                 return Some(connection);
             }
+            self.deaths.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Connections that were found closed by the other end, so far.
+    pub(super) fn deaths(&self) -> u64 {
+        self.deaths.load(Ordering::Relaxed)
     }
 
     /// Keeps a connection whose last answer was read to its end.
@@ -34,7 +48,7 @@ impl Pool {
         let now = Instant::now();
         let mut idle = self.slots();
         idle.retain(|kept| now.duration_since(kept.since) < limits::ENGINE_IDLE_MAX);
-        if idle.len() < limits::ENGINE_IDLE_CONNECTIONS_MAX {
+        if idle.len() < self.capacity {
             idle.push(Idle { connection, since: now });
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use http::HeaderValue;
 
 use super::error::CallError;
+use crate::docker::json::VersionJson;
 
 /// The oldest version whose answers are understood here.
 const OLDEST: ApiVersion = ApiVersion { major: 1, minor: 24 };
@@ -40,6 +41,49 @@ impl ApiVersion {
         let minor = minor.split('.').next()?;
         Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
     }
+}
+
+/// Which engine it is, as far as that makes a difference to what its answers mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::docker) enum Product {
+    Docker { release: [u32; 3] },
+    Podman,
+}
+
+impl Product {
+    /// The first release that answers a question for counters at once; those before wait for their
+    /// next tick.
+    const AT_ONCE: [u32; 3] = [24, 0, 7];
+
+    pub(super) fn of(json: &VersionJson) -> Self {
+        let is_podman = |name: &str| name.to_ascii_lowercase().contains("podman");
+        if json.components.iter().any(|component| is_podman(&component.0.name)) {
+            return Self::Podman;
+        }
+        Self::Docker { release: release(&json.version) }
+    }
+
+    /// Whether many questions for counters are answered no sooner than one after the other.
+    pub(in crate::docker) fn answers_at_once(self) -> bool {
+        match self {
+            Self::Docker { release } => release >= Self::AT_ONCE,
+            Self::Podman => true,
+        }
+    }
+
+    /// Whether what it calls the system's processor time is that of the host.
+    pub(in crate::docker) fn counts_the_host(self) -> bool {
+        match self {
+            Self::Docker { .. } => true,
+            Self::Podman => false,
+        }
+    }
+}
+
+/// `20.10.24+dfsg1`; what is no number reads as zero.
+fn release(text: &str) -> [u32; 3] {
+    let mut parts = text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    std::array::from_fn(|_| parts.next().unwrap_or(0))
 }
 
 impl fmt::Display for ApiVersion {
@@ -94,6 +138,24 @@ mod tests {
             let version = ApiVersion::negotiate(oldest, newest).ok().map(|v| v.to_string());
             assert_eq!(version.as_deref(), expected, "{oldest}..{newest}");
         }
+    }
+
+    #[test]
+    fn only_engines_from_24_0_7_on_and_podman_answer_for_counters_at_once() {
+        let product = |text: &str| Product::of(&serde_json::from_str(text).unwrap());
+        let cases =
+            [("20.10.24+dfsg1", false), ("24.0.6", false), ("24.0.7", true), ("26.1", true)];
+        for (version, at_once) in cases {
+            let docker = product(&format!(
+                r#"{{"Version":"{version}","Components":[{{"Name":"Engine"}}]}}"#
+            ));
+            assert_eq!(docker.answers_at_once(), at_once, "{version}");
+            assert!(docker.counts_the_host());
+        }
+        let podman =
+            product(r#"{"Version":"4.3.1","Components":[{"Name":"Podman Engine"}, null]}"#);
+        assert_eq!(podman, Product::Podman);
+        assert!(podman.answers_at_once() && !podman.counts_the_host());
     }
 
     #[test]

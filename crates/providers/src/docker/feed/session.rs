@@ -15,9 +15,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::check::Check;
 use super::{End, Feed};
-use crate::docker::client::{BodyStream, Call, CallError, chain};
-use crate::docker::events::{Action, Event, Line, Lines};
+use crate::docker::client::{Call, CallError, chain};
+use crate::docker::events::{Action, Event, Line};
 use crate::docker::json::EntryJson;
+use crate::docker::listening::EventStream;
 use crate::docker::looks::{Looks, Tell};
 use crate::docker::sighting;
 use crate::{Found, Sighting, Target};
@@ -25,12 +26,11 @@ use crate::{Found, Sighting, Target};
 /// One connection to the events.
 pub(super) struct Session<'a> {
     feed: &'a mut Feed,
-    stream: BodyStream,
-    lines: Lines,
+    stream: EventStream,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
     looks: Looks,
     /// Whether a listing has been installed: only then do looks and changes mean anything.
-    pub(super) is_listed: bool,
+    is_listed: bool,
     check: Check,
     followed: watch::Receiver<Arc<BTreeSet<Target>>>,
     known_followed: Arc<BTreeSet<Target>>,
@@ -45,13 +45,12 @@ enum Done {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(feed: &'a mut Feed, stream: BodyStream) -> Self {
+    pub(super) fn new(feed: &'a mut Feed, stream: EventStream) -> Self {
         let mut followed = feed.engine.followed();
         let known_followed = followed.borrow_and_update().clone();
         Self {
             feed,
             stream,
-            lines: Lines::default(),
             work: FuturesUnordered::new(),
             looks: Looks::default(),
             is_listed: false,
@@ -67,12 +66,18 @@ impl<'a> Session<'a> {
         loop {
             self.begin_looks();
             tokio::select! {
-                piece = self.stream.next() => self.hear(&piece?.ok_or(End::Closed)?),
+                filled = self.stream.fill() => if filled? { self.hear() } else { return Err(End::Closed) },
                 Some(done) = self.work.next() => self.finish(done)?,
                 () = sleep_until(self.check.next) => self.begin_check(),
                 Ok(()) = self.followed.changed() => self.look_at_newly_followed(),
             }
         }
+    }
+
+    /// Whether it held for long enough, a listing being installed, that its end says nothing bad of
+    /// the engine.
+    pub(super) fn has_held(&self) -> bool {
+        self.is_listed && self.stream.has_held()
     }
 
     fn list(&mut self) {
@@ -127,19 +132,18 @@ impl<'a> Session<'a> {
         self.known_followed = followed;
     }
 
-    fn hear(&mut self, piece: &[u8]) {
-        self.lines.push(piece);
-        while let Some(line) = self.lines.next() {
+    fn hear(&mut self) {
+        while let Some(line) = self.stream.lines.next() {
             match Line::parse(&line) {
                 Line::Event(event) => self.on_event(event),
-                Line::Aside(at) => self.feed.since = self.feed.since.max(Some(at)),
+                Line::Aside(at) => self.feed.cursor.pass(at),
                 Line::Nonsense => {
                     self.feed.counters.lines_skipped.fetch_add(1, Ordering::Relaxed);
                     tracing::debug!(bytes = line.len(), "Skipped a line that is no event");
                 }
             }
         }
-        let too_long = self.lines.take_skipped();
+        let too_long = self.stream.lines.take_skipped();
         if too_long > 0 {
             self.feed.counters.lines_skipped.fetch_add(too_long, Ordering::Relaxed);
             tracing::warn!("Skipped an event that is longer than any should be");
@@ -147,8 +151,8 @@ impl<'a> Session<'a> {
     }
 
     fn on_event(&mut self, event: Event) {
-        self.feed.since = self.feed.since.max(Some(event.at));
-        if !self.feed.heard.is_news(&event) {
+        let key = (event.at, event.id.clone(), event.action.clone());
+        if !self.feed.cursor.is_news(event.at, key) {
             return;
         }
         self.check.hear();
