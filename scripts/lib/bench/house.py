@@ -1,8 +1,9 @@
-"""The processes that are measured: an upstream, nginx as a proxy, and dormouse."""
+"""The processes that are measured: they start in one folder, are accounted for, and end with it."""
 
 import http.client
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -12,62 +13,30 @@ import time
 import urllib.request
 from pathlib import Path
 
+import peers
+
 SMALL_BYTES = 1 << 10
 LARGE_BYTES = 1 << 20
-START_MAX_S = 20
-
-UPSTREAM = """
-worker_processes 1; pid {folder}/{name}.pid; error_log {folder}/{name}.log; daemon off;
-events {{ worker_connections 8192; }}
-http {{
-  access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000; keepalive_timeout 1h;
-  client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
-  uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  server {{ listen 127.0.0.1:{port} backlog=4096; root {folder}/www; }}
-}}
-"""
-
-# As many workers as dormouse has, the same forwarded headers, buffers of 64 KiB.
-PROXY = """
-worker_processes auto; pid {folder}/{name}.pid; error_log {folder}/{name}.log; daemon off;
-events {{ worker_connections 8192; }}
-http {{
-  access_log off; keepalive_requests 1000000000; keepalive_timeout 1h;
-  client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
-  uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  upstream app {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; }}
-  server {{
-    listen 127.0.0.1:{port} reuseport backlog=4096;
-    location / {{
-      proxy_pass http://app; proxy_http_version 1.1;
-      proxy_set_header Connection ""; proxy_set_header Host $host;
-      proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $host;
-      proxy_buffer_size 64k; proxy_buffers 16 64k; proxy_busy_buffers_size 128k;
-    }}
-  }}
-}}
-"""
-
-DORMOUSE = """
-[gateway]
-http = "127.0.0.1:{port}"
-admin = "127.0.0.1:{admin}"
-state = "{folder}/{name}.state"
-[environment.local]
-docker = "unix://{socket}"
-labels = false
-"""
+START_MAX_S = 60
+END_MAX_S = 30
+FILES_MAX = 100_000
 
 
 class Server:
     """A process with a port, and how much CPU time and memory it takes."""
 
-    def __init__(self, command, port, log):
+    def __init__(self, command, port, log, env=None):
         self.port = port
         self.process = subprocess.Popen(
-            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            command,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env=env,
         )
+        # The workers of nginx are its children; a child of dormouse is a workload, not its work.
+        self.with_children = False
 
     def wait_until_listening(self):
         deadline = time.monotonic() + START_MAX_S
@@ -80,27 +49,25 @@ class Server:
             time.sleep(0.02)
         raise RuntimeError(f"{self.process.args[0]} does not listen on {self.port}")
 
-    def cpu_us(self, with_children):
-        """User and system time so far, in microseconds, to the nanosecond of the scheduler."""
-        pids = [self.process.pid]
-        if with_children:
-            pids += children(self.process.pid)
-        return sum(schedstat_ns(pid) for pid in pids) / 1e3
+    def cpu_us(self):
+        """User and system time so far in microseconds, by the scheduler's account."""
+        return sum(schedstat_ns(pid) for pid in self._pids()) / 1e3
 
-    def rss_kib(self, with_children):
-        pids = [self.process.pid]
-        if with_children:
-            pids += children(self.process.pid)
-        return sum(rss_kib(pid) for pid in pids)
+    def rss_kib(self):
+        return sum(rss_kib(pid) for pid in self._pids())
 
     def end(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(15)
+                self.process.wait(END_MAX_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+    def _pids(self):
+        pid = self.process.pid
+        return [pid] + (children(pid) if self.with_children else [])
 
 
 class House:
@@ -108,6 +75,7 @@ class House:
 
     def __init__(self, binary):
         self.binary = binary
+        self.app_binary = binary.with_name("testapp")
         self.servers = []
 
     def __enter__(self):
@@ -120,57 +88,118 @@ class House:
         return self
 
     def __exit__(self, *_):
-        for server in reversed(self.servers):
-            server.end()
+        self.end_all()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def nginx(self, name, template, **values):
-        port = free_port()
-        path = self.folder / f"{name}.conf"
-        path.write_text(template.format(folder=self.folder, name=name, port=port, **values))
-        return self._start(self._nginx_command(name, path), port, name)
-
     def upstream(self):
-        return self.nginx("upstream", UPSTREAM)
+        """A web server for the peers, with files of 1 KiB and 1 MiB."""
+        port = free_port()
+        return self._nginx("upstream", peers.UPSTREAM.format(**self._values("upstream", port)), port)
 
-    def nginx_proxy(self, upstream):
-        return self.nginx("proxy", PROXY, upstream=upstream.port)
+    def app(self):
+        """The test application, which speaks WebSocket."""
+        port = free_port()
+        env = {"PORT": str(port)}
+        return self._start("app", [str(self.app_binary)], port, env=env)
 
-    def dormouse(self, name, workloads, socket_path="/nonexistent.sock"):
+    def nginx(self, upstream, http2=False):
+        port, name = free_port(), "nginx"
+        values = self._values(name, port, upstream=upstream, http2=" http2" if http2 else "")
+        return self._nginx(name, peers.NGINX.format(**values), port)
+
+    def haproxy(self, upstream, http2=False):
+        port, name = free_port(), "haproxy"
+        values = self._values(name, port, upstream=upstream, http2=" proto h2" if http2 else "")
+        path = self._file("haproxy.cfg", peers.HAPROXY.format(**values))
+        return self._start(name, [shutil.which("haproxy"), "-db", "-f", path], port)
+
+    def caddy(self, upstream, http2=False):
+        port, name = free_port(), "caddy"
+        values = self._values(name, port, upstream=upstream, protocols="h1 h2c" if http2 else "h1")
+        path = self._file("Caddyfile", peers.CADDY.format(**values))
+        command = [shutil.which("caddy"), "run", "--config", path, "--adapter", "caddyfile"]
+        env = os.environ | {"HOME": str(self.folder), "XDG_DATA_HOME": str(self.folder)}
+        return self._start(name, command, port, env=env)
+
+    def dormouse(self, name, workloads, engine=None):
+        """`dormouse serve` with these workloads, and with an environment where there is an engine."""
         port, admin = free_port(), free_port()
-        head = DORMOUSE.format(
-            folder=self.folder, name=name, port=port, admin=admin, socket=socket_path
-        )
-        path = self.folder / f"{name}.toml"
-        path.write_text(head + workloads)
-        server = self._start([str(self.binary), "serve", "-c", str(path)], port, name)
+        head = peers.DORMOUSE.format(**self._values(name, port, admin=admin))
+        head += peers.ENVIRONMENT.format(socket=engine) if engine else ""
+        path = self._file(f"{name}.toml", head + workloads)
+        env = os.environ | {"RUST_LOG": "warn"}
+        server = self._start(name, [str(self.binary), "serve", "-c", path], port, env=env)
         server.admin = admin
         return server
 
-    def end(self, server):
-        server.end()
-        self.servers.remove(server)
+    def files_workload(self):
+        """A workload whose process is a web server of its own, with the same files."""
+        port, name = free_port(), "files"
+        path = self._file("files.conf", peers.UPSTREAM.format(**self._values(name, port)))
+        return workload(self._nginx_command(name, path), port)
 
-    def upstream_workload(self, name="up"):
-        """A workload whose process is an upstream of its own."""
+    def app_workload(self):
+        """A workload that is the test application."""
         port = free_port()
-        path = self.folder / f"{name}.conf"
-        path.write_text(UPSTREAM.format(folder=self.folder, name=name, port=port))
-        command = json.dumps(self._nginx_command(name, path))
-        return (
-            f'[workload.{name}]\ncommand = {command}\nport = {port}\n'
-            f'hosts = ["*"]\nidle_timeout = "never"\n'
-        ), port
+        return workload([str(self.app_binary), f"--port={port}"], port)
+
+    def run(self, name, command, port, **more):
+        """Any other process that listens, for as long as the house stands."""
+        return self._start(name, command, port, **more)
+
+    def end(self, *servers):
+        for server in servers:
+            server.end()
+            self.servers.remove(server)
+
+    def end_all(self):
+        for server in reversed(self.servers):
+            server.end()
+        self.servers.clear()
+
+    def _nginx(self, name, text, port):
+        server = self._start(name, self._nginx_command(name, self._file(f"{name}.conf", text)), port)
+        server.with_children = True
+        return server
 
     def _nginx_command(self, name, path):
-        return [shutil.which("nginx"), "-e", f"{self.folder}/{name}.log", "-c", str(path)]
+        return [shutil.which("nginx"), "-e", f"{self.folder}/{name}.log", "-c", path]
 
-    def _start(self, command, port, name):
+    def _values(self, name, port, **more):
+        return {"folder": self.folder, "name": name, "port": port} | more
+
+    def _file(self, name, text):
+        path = self.folder / name
+        path.write_text(text)
+        return str(path)
+
+    def _start(self, name, command, port, env=None):
         with open(self.folder / f"{name}.out", "wb") as log:
-            server = Server(command, port, log)
+            server = Server(command, port, log, env)
         self.servers.append(server)
-        server.wait_until_listening()
+        try:
+            server.wait_until_listening()
+        except RuntimeError as error:
+            text = (self.folder / f"{name}.out").read_text(errors="replace")
+            raise RuntimeError(f"{error}: {text[-500:]}") from None
         return server
+
+
+def workload(command, port):
+    return (
+        f'[workload.up]\ncommand = {json.dumps(command)}\nport = {port}\n'
+        f'hosts = ["*"]\nidle_timeout = "never"\n'
+    )
+
+
+def allow_many_files():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        most = max(hard, FILES_MAX)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except ValueError:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(soft, hard)
 
 
 def free_port():
@@ -179,29 +208,35 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def get(port, path="/small", host="bench.example", timeout=60):
-    """Fetches once over a connection of its own; seconds to the first byte and the status."""
-    began = time.perf_counter()
+def get(port, path="/small", host="bench.example", timeout=120):
+    """The status of one answer, over a connection of its own."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         connection.request("GET", path, headers={"Host": host})
         answer = connection.getresponse()
-        took = time.perf_counter() - began
         answer.read()
-        return took, answer.status
+        return answer.status
     finally:
         connection.close()
 
 
 def post(url):
     request = urllib.request.Request(url, method="POST")
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return answer.status
 
 
-def phase_of(admin, name):
+def workload_at(admin, name):
     with urllib.request.urlopen(f"http://127.0.0.1:{admin}/api/v1/workloads/{name}") as answer:
-        return json.load(answer)["phase"]
+        return json.load(answer)
+
+
+def wait_for(condition, within_s=60):
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError("a condition did not come true in time")
+        time.sleep(0.005)
 
 
 def children(pid):

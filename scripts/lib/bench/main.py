@@ -1,113 +1,149 @@
-"""Runs every bench, prints a table, and writes docs/benchmarks.md and docs/benchmarks.json."""
+"""Runs the rows that are asked for, or all; prints a table; writes docs/benchmarks.{md,json}."""
 
 import argparse
 import json
 import os
 import platform
 import subprocess
+import sys
+import time
+import traceback
 from datetime import date
 from pathlib import Path
 
-import load
+import fleet
+import herd
+import memory
 import report
+import traffic
 import wakes
-from house import House
+from house import House, allow_many_files
+from row import Row, row_of
 
 ROOT = Path(__file__).resolve().parents[3]
+JSON, PAGE = ROOT / "docs/benchmarks.json", ROOT / "docs/benchmarks.md"
+
+# What a name measures, in the order of the page.
+MEASURES = {
+    "small": (traffic.small, "1 KiB answers over HTTP/1.1: CPU per request"),
+    "large": (traffic.large, "1 MiB answers over HTTP/1.1: CPU per GiB"),
+    "alone": (traffic.alone, "one connection: latency"),
+    "h2c": (traffic.h2c, "HTTP/2 in the clear: CPU per request"),
+    "idle": (memory.idle, "memory per idle keep-alive connection"),
+    "held": (memory.held, "memory per held request"),
+    "websocket": (memory.websocket, "memory per idle WebSocket"),
+    "hundred": (memory.hundred, "memory of the process with 100 sleepers"),
+    "cold": (wakes.cold, "cold wake on the real engine"),
+    "pause": (wakes.pause, "wake from pause on the real engine"),
+    "herd": (herd.herd, "10,000 first requests at once"),
+    "rest": (fleet.rest, "100,000 sleepers: memory and CPU at rest"),
+    "fleet": (fleet.events, "cost per event and timer, 1,000 to 1,000,000 workloads"),
+}
 
 
 def main():
     options = parse()
-    load.allow_many_files()
-    with House(Path(options.binary).resolve()) as house:
-        figures = {
-            "date": date.today().isoformat(),
-            "machine": machine(),
-            "settings": {"rounds": options.rounds, "seconds": options.seconds},
-        }
-        figures["traffic"] = traffic(house, options)
-        figures["memory"] = memory(house, options)
-        figures["wakes"] = wake_figures(house, options)
-    rows = report.rows(figures)
+    if options.list:
+        print("\n".join(f"{name:<10} {about}" for name, (_, about) in MEASURES.items()))
+        return
+    allow_many_files()
+    names = options.rows or list(MEASURES)
+    taken = conditions(options, names)
+    rows = [row for name in names for row in measure(name, options)]
+    taken["load_after"] = round(os.getloadavg()[0], 1)
     print(report.table(rows))
-    if not options.quick:
-        (ROOT / "docs/benchmarks.json").write_text(json.dumps(figures, indent=2) + "\n")
-        (ROOT / "docs/benchmarks.md").write_text(report.page(figures, rows))
+    for row in rows:
+        if row.note:
+            print(f"{row.what}: {row.note}")
+    if options.write or not (options.quick or options.rows):
+        write(rows, taken)
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--binary", required=True)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, nothing is written")
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="see --list; all when none is named")
+    parser.add_argument("--list", action="store_true", help="name the rows")
+    parser.add_argument("--quick", action="store_true", help="in three minutes; writes nothing")
+    parser.add_argument("--write", action="store_true", help="write the pages for some rows, too")
     parser.add_argument("--rounds", type=int)
-    parser.add_argument("--seconds", type=int)
+    parser.add_argument("--seconds", type=int, help="of each load in each round")
+    parser.add_argument("--binary", required=True, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.rounds = options.rounds or (2 if options.quick else 7)
-    options.seconds = options.seconds or (1 if options.quick else 3)
-    options.count = 200 if options.quick else 1000
-    options.wakes = 5 if options.quick else 40
+    unknown = [row for row in options.rows if row not in MEASURES]
+    if unknown:
+        parser.error(f"no such row: {', '.join(unknown)}; see --list")
+    scale(options)
     return options
 
 
-def traffic(house, options):
-    upstream = house.upstream()
-    nginx = house.nginx_proxy(upstream)
-    dormouse = house.dormouse("traffic", house.upstream_workload()[0])
-    assert load.get(dormouse.port)[1] == 200, "the workload does not answer"
-    # The workers of nginx are its children; a child of dormouse is the workload, not its own work.
-    servers = {"nginx": (nginx, True), "dormouse": (dormouse, False)}
-    rounds, seconds = options.rounds, options.seconds
-    figures = {
-        "small": load.warm(servers, "/small", load.CONNECTIONS, rounds, seconds),
-        "large": load.warm(servers, "/large", 16, rounds, seconds),
-        "alone": load.warm(servers, "/small", 1, rounds, seconds),
-    }
-    for server in (nginx, dormouse):
-        house.end(server)
-    return figures
+def scale(options):
+    quick = options.quick
+    options.rounds = options.rounds or (2 if quick else 5)
+    options.seconds = options.seconds or (1 if quick else 3)
+    options.connections = 200 if quick else 1000
+    options.cold_wakes = 5 if quick else 60
+    options.pause_wakes = 10 if quick else 150
+    options.alone_every = 2 if quick else 3
+    options.herd = 2_000 if quick else 10_000
+    options.herds = 1 if quick else 2
+    options.sleepers = 20_000 if quick else 100_000
+    options.rest_seconds = 10 if quick else 60
 
 
-def memory(house, options):
-    """Each figure from a process of its own, so that none finds room that another has freed."""
-    upstream = house.upstream()
-    nginx = house.nginx_proxy(upstream)
-    dormouse = house.dormouse("idle", house.upstream_workload("up2")[0])
-    assert load.get(dormouse.port)[1] == 200, "the workload does not answer"
-    never = '[workload.never]\ncommand = ["/bin/sleep", "600"]\nport = 9\nhosts = ["*"]\n'
-    held = house.dormouse("held", never + 'wake_timeout = "10m"\n')
-    figures = {
-        "idle_connection_kib": {
-            "nginx": load.idle_connection_kib(nginx, True, options.count),
-            "dormouse": load.idle_connection_kib(dormouse, False, options.count),
-        },
-        "held_request_kib": load.held_request_kib(held, options.count),
-        "sleepers_rss_kib": load.sleepers_rss_kib(house, 100),
-        "connections": options.count,
-    }
-    for server in (nginx, dormouse, held):
-        house.end(server)
-    return figures
+def measure(name, options):
+    """A row that cannot be measured says so, and stops no other."""
+    function, about = MEASURES[name]
+    began = time.monotonic()
+    print(f"== {name}: {about}", file=sys.stderr, flush=True)
+    try:
+        with House(Path(options.binary).resolve()) as house:
+            rows = function(house, options)
+    except Exception as error:
+        traceback.print_exc()
+        rows = [Row(name, about, "", {}, None, "", 0, note=f"not measured: {error}")]
+    print(f"   {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return rows
 
 
-def wake_figures(house, options):
-    engine = wakes.Engine()
-    if not engine.answers():
-        return None
-    return {rest: wakes.compare(house, engine, rest, options.wakes) for rest in ("kill", "pause")}
+def write(rows, taken):
+    """Rows that were not run this time keep what they said last."""
+    kept, told = [], []
+    if JSON.exists():
+        before = json.loads(JSON.read_text())
+        new = set(taken["rows"])
+        kept = [row_of(row) for row in before.get("rows", []) if row["name"] not in new]
+        told = [one | {"rows": [r for r in one["rows"] if r not in new]} for one in before.get("taken", [])]
+    order = list(MEASURES)
+    rows = sorted(kept + rows, key=lambda row: order.index(row.name))
+    told = [one for one in told if one["rows"]] + [taken]
+    figures = {"taken": told, "rows": [row.to_json() for row in rows]}
+    JSON.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
+    PAGE.write_text(report.page(rows, told))
 
 
-def machine():
-    def first_line(*command):
-        text = subprocess.run(command, capture_output=True, text=True, check=False)
-        return (text.stdout or text.stderr).strip().splitlines()[0]
-
+def conditions(options, names):
     return {
+        "date": date.today().isoformat(),
+        "rows": names,
+        "commit": first_line("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"),
         "cores": os.cpu_count(),
         "kernel": platform.release().split("-")[0],
         "load_before": round(os.getloadavg()[0], 1),
-        "nginx": first_line("nginx", "-v"),
-        "wrk": first_line("wrk", "-v"),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "versions": [
+            first_line("nginx", "-v").removeprefix("nginx version: "),
+            "haproxy " + first_line("haproxy", "-v").split()[2],
+            "caddy " + first_line("caddy", "version").split()[0],
+            first_line("wrk", "-v").split(" Copyright")[0],
+            first_line("h2load", "--version"),
+        ],
     }
+
+
+def first_line(*command):
+    text = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (text.stdout or text.stderr).strip().splitlines()[0]
 
 
 if __name__ == "__main__":

@@ -1,136 +1,102 @@
 """What was measured, as a table and as a page, beside the marks it should reach."""
 
-INTRODUCTION = """# Benchmarks
-Written by `scripts/bench` on {date}; the same figures with their spread are in `benchmarks.json`.
+HEAD = "| what | dormouse | beside | figure | mark | reached | failures |\n|---|---|---|---|---|---|---|"
 
-{cores} cores, Linux {kernel}, {nginx}, {wrk}. The machine was shared with other work (load
-average {load} when it began), so wall-clock figures are noisy: what counts are the ratios and the
-CPU time per request, medians of {rounds} rounds of {seconds} s in turns with nginx, which proxies
-to the same kind of upstream with keep-alive, buffers of 64 KiB and the same forwarded headers.
-dormouse runs as it ships: gates, leases, metrics and strict request checks are on. Memory is over
-{connections} connections. What dormouse adds to a wake is the difference of the percentiles of
-{wakes} wakes through dormouse and as many by the engine alone, in turns; below zero it is lost in
-the noise of the engine.
+INTRODUCTION = """# Benchmarks
+Written by `scripts/bench`; the same figures, with the spread of the rounds, are in
+`benchmarks.json`. `scripts/bench --list` names the rows, `scripts/bench ROW…` runs some of them.
+
+{machine}
+Everything that is compared ran in turns in the same run, on the same kind of upstream, with
+keep-alive, as many workers as the machine has cores, and the same forwarded headers. CPU time is
+the kernel's account of each process with all its threads and workers, so it holds on a busy machine
+better than wall-clock figures do; dormouse runs as it ships, with gates, leases, metrics and strict
+request checks. Figures are medians of the rounds; in brackets, the smallest and the largest round.
+A mark is reached only where nothing failed.
 
 """
 
 
-def rows(figures):
-    """Name, dormouse, what it is compared with, figure, mark, failures."""
-    made = []
-    names = {
-        "small": ("1 KiB answers, 64 connections, CPU per request", "cpu_us", 1.0),
-        "large": ("1 MiB answers, 16 connections, CPU per request", "cpu_us", 0.95),
-        "alone": ("1 KiB answers, one connection, latency p50", "latency_p50_us", 1.1),
-    }
-    for key, (name, unit, mark) in names.items():
-        nginx, own = figures["traffic"][key]["nginx"], figures["traffic"][key]["dormouse"]
-        ratio = own[unit] / nginx[unit]
-        failures = f"{own['failures']} of {own['requests']}"
-        beside = f"nginx {nginx[unit]:.1f} µs"
-        made.append(row(name, f"{own[unit]:.1f} µs", beside, ratio, mark, "×", failures))
-    memory = figures["memory"]
-    idle = memory["idle_connection_kib"]
-    made += [
-        row(
-            "memory per idle keep-alive connection",
-            f"{idle['dormouse']:.1f} KiB",
-            f"nginx {idle['nginx']:.1f} KiB",
-            idle["dormouse"],
-            8,
-            "KiB",
-        ),
-        row(
-            "memory per held request",
-            f"{memory['held_request_kib']:.1f} KiB",
-            "–",
-            memory["held_request_kib"],
-            12,
-            "KiB",
-        ),
-        row(
-            "memory with 100 sleeping workloads",
-            f"{memory['sleepers_rss_kib'] / 1024:.1f} MiB",
-            "–",
-            memory["sleepers_rss_kib"] / 1024,
-            12,
-            "MiB",
-        ),
-    ]
-    marks = {"kill": ("cold wake", {"p50": 5, "p99": 30}), "pause": ("wake from pause", {"p50": 2})}
-    for rest, (name, marked) in marks.items():
-        wake = (figures["wakes"] or {}).get(rest)
-        for at, mark in marked.items() if wake else ():
-            made.append(
-                row(
-                    f"{name}, what dormouse adds, {at}",
-                    f"{wake['dormouse_ms'][at]:.1f} ms",
-                    f"the engine alone {wake['engine_ms'][at]:.1f} ms",
-                    wake["added_ms"][at],
-                    mark,
-                    "ms",
-                    f"{wake['failures']} of {wake['rounds'] + 1}",
-                )
-            )
-    return made
+def table(rows):
+    return "\n".join([HEAD, *(line(row) for row in rows)])
 
 
-def row(name, own, other, figure, mark, unit, failures="–"):
-    return {
-        "name": name,
-        "own": own,
-        "other": other,
-        "figure": f"{figure:.2f} {unit}",
-        "mark": f"≤ {mark} {unit}",
-        "reached": reached(figure, mark),
-        "missed_by": missed_by(figure, mark, unit),
-        "failures": failures,
-    }
-
-
-def reached(figure, mark):
-    if figure < 0:
-        return "in the noise"
-    return "yes" if figure <= mark else "**no**"
-
-
-def missed_by(figure, mark, unit):
-    if figure <= mark:
-        return None
-    return f"{figure - mark:.2f} {unit}, {figure / mark:.2f} times the mark"
-
-
-def table(made):
-    lines = [
-        "| what | dormouse | beside | figure | mark | reached | failures |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for one in made:
-        lines.append(
-            f"| {one['name']} | {one['own']} | {one['other']} | {one['figure']} | {one['mark']} "
-            f"| {one['reached']} | {one['failures']} |"
-        )
-    return "\n".join(lines)
-
-
-def page(figures, made):
-    machine, settings = figures["machine"], figures["settings"]
-    text = INTRODUCTION.format(
-        date=figures["date"],
-        cores=machine["cores"],
-        kernel=machine["kernel"],
-        nginx=machine["nginx"].removeprefix("nginx version: "),
-        wrk=machine["wrk"].split(" Copyright")[0],
-        load=machine["load_before"],
-        connections=figures["memory"]["connections"],
-        wakes=figures["wakes"]["kill"]["rounds"] if figures["wakes"] else "no",
-        **settings,
+def line(row):
+    own = row.seen.get("dormouse")
+    beside = ", ".join(
+        f"{who} {shown(one, row.unit)}" for who, one in row.seen.items() if who != "dormouse"
     )
-    missed = [f"- {one['name']}: by {one['missed_by']}" for one in made if one["missed_by"]]
-    text += table(made) + "\n\n## Marks that are missed\n"
+    cells = [
+        row.what,
+        shown(own, row.unit) + spread(own) if own else "–",
+        beside or row.against or "–",
+        f"{number(row.figure)} {row.figure_unit}".strip() if row.figure is not None else "–",
+        mark(row),
+        reached(row),
+        failures(row),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def page(rows, taken):
+    text = INTRODUCTION.format(machine="\n".join(machine_line(one) for one in taken) + "\n")
+    text += table(rows) + "\n\n## Marks that are missed\n"
+    missed = [f"- {row.what}: {missed_by(row)}" for row in rows if row.reached() is False]
     text += "\n".join(missed) + "\n" if missed else "None.\n"
-    text += "\n## Not measured here\nHTTP/2 over TLS, raw TCP bulk, idle WebSockets, the herd of "
-    text += "10,000 (a test has it), and the fleet at 100,000 workloads.\n"
-    if figures["wakes"] is None:
-        text += "Wakes: no Docker Engine answered.\n"
-    return text
+    notes = [f"- {row.what}: {row.note}" for row in rows if row.note]
+    return text + "\n## Notes\n" + "\n".join(notes) + "\n"
+
+
+def machine_line(taken):
+    rows = ", ".join(f"`{row}`" for row in taken["rows"])
+    return (
+        f"- {taken['date']}: {taken['cores']} cores, Linux {taken['kernel']}, load average "
+        f"{taken['load_before']} before and {taken['load_after']} after, {taken['rounds']} rounds "
+        f"of {taken['seconds']} s, dormouse {taken['commit']}; {', '.join(taken['versions'])}: {rows}"
+    )
+
+
+def missed_by(row):
+    if row.figure is None:
+        return row.note or "not measured"
+    if row.mark and row.figure > row.mark:
+        return f"{number(row.figure / row.mark)} times the mark"
+    if row.figure > row.mark:
+        return f"{number(row.figure)} instead of {number(row.mark)}"
+    return failures(row) + " failed"
+
+
+def mark(row):
+    if row.mark is None:
+        return "–"
+    against = f" {row.against}" if row.figure_unit == "×" and row.against else ""
+    return f"≤ {number(row.mark)} {row.figure_unit}{against}".rstrip()
+
+
+def reached(row):
+    return {None: "–", True: "yes", False: "**no**"}[row.reached()]
+
+
+def failures(row):
+    told = [
+        f"{who} {one['failed']} of {one['asked']}"
+        for who, one in row.seen.items()
+        if one["asked"] and (one["failed"] or who == "dormouse")
+    ]
+    return ", ".join(told) or "–"
+
+
+def shown(one, unit):
+    return f"{number(one['median'])} {unit}".strip()
+
+
+def spread(one):
+    return f" ({number(one['low'])}–{number(one['high'])})" if one["rounds"] > 1 else ""
+
+
+def number(value):
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -1,161 +1,198 @@
-"""Wakes: dormouse's own share of them, beside what the engine needs without it."""
+"""Wakes on the real engine: what dormouse adds to each, by the clock of the app and of a door
+before the engine, so that the engine's own noise cancels wake by wake.
 
-import http.client
+    client asks ─▶ start asked ─▶ start answered ─┐
+                                app listens ──────┴─▶ look asked ─▶ look answered ─▶ first byte
+    └── dormouse ──┘└─ engine and app ────────────┘└─ d. ┘└─ engine ────────────┘└─ dormouse ─┘
+
+The look after a start is the engine's, for nobody knows the address before; whatever else is asked
+of the engine counts as dormouse's. A paused container keeps its address: there, every look counts
+as dormouse's.
+"""
+
 import json
-import os
 import socket
 import subprocess
+import sys
 import time
-from statistics import quantiles
-from urllib.parse import quote
+from pathlib import Path
 
-from house import phase_of, post
+from engine import SOCKET, Container, Engine, Image
+from house import post, wait_for, workload_at
+from row import Row, seen
 
-SOCKET = "/var/run/docker.sock"
-PORT = 8080
-DEADLINE_S = 30
-
-
-class Engine:
-    """The Docker Engine, as far as a bench needs it."""
-
-    def answers(self):
-        try:
-            return self.call("GET", "/_ping")[0] == 200
-        except OSError:
-            return False
-
-    def call(self, method, path, body=None):
-        connection = http.client.HTTPConnection("engine", timeout=60)
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.connect(SOCKET)
-        headers = {"Content-Type": "application/json"}
-        try:
-            text = json.dumps(body) if body else None
-            connection.request(method, path, body=text, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-    def act(self, container, act):
-        status, text = self.call("POST", f"/containers/{container}/{act}")
-        if status not in (200, 204, 304):
-            raise RuntimeError(f"{act}: {status} {text[:200]}")
-
-    def address(self, container):
-        text = self.call("GET", f"/containers/{container}/json")[1]
-        return json.loads(text)["NetworkSettings"]["IPAddress"]
-
-    def state(self, container):
-        text = self.call("GET", f"/containers/{container}/json")[1]
-        return json.loads(text)["State"]["Status"]
+DEADLINE_S = 60
+WAKE = {"kill": "start", "pause": "unpause"}
+REQUEST = b"GET /instance HTTP/1.1\r\nHost: bench.example\r\nConnection: close\r\n\r\n"
 
 
-class Container:
-    """A web server of a static busybox, in an image of its own; leaving it removes both."""
+def cold(house, options):
+    figures = measure(house, options, "kill", options.cold_wakes)
+    what = "cold wake, what dormouse adds to the engine's and the app's own time"
+    return rows("cold", what, figures, {"p50": 5, "p99": 30})
 
-    def __init__(self, engine, role):
-        self.engine = engine
-        self.name = f"dormouse-bench-{role}-{os.getpid()}"
-        self.image = f"{self.name}:1"
+
+def pause(house, options):
+    figures = measure(house, options, "pause", options.pause_wakes)
+    what = "wake from pause, what dormouse adds to the engine's unpause"
+    return rows("pause", what, figures, {"p50": 2, "p99": None})
+
+
+def rows(name, what, figures, marks):
+    if figures is None:
+        return [Row(name, what, "ms", {}, None, "ms", marks["p50"], note="no engine answers")]
+    note = (
+        f"through dormouse p50 {at(figures['through'], 50):.1f} ms, the engine alone "
+        f"p50 {at(figures['alone'], 50):.1f} ms. Without the time in which the engine looks for "
+        f"dormouse ({figures['calls']:.1f} calls a wake) it adds p50 {at(figures['bare'], 50):.1f} ms"
+    )
+    failed, asked = figures["failed"], len(figures["added"]) + figures["failed"]
+    made = []
+    for percentile, mark in marks.items():
+        own = seen(figures["added"], failed, asked)
+        own["median"] = at(figures["added"], int(percentile[1:]))
+        subjects = {"dormouse": own, "engine alone": seen(figures["alone"])}
+        about = note if percentile == "p50" else ""
+        row = Row(name, f"{what}, {percentile}", "ms", subjects, own["median"], "ms", mark)
+        row.note = about
+        made.append(row)
+    return made
+
+
+def measure(house, options, rest, wakes):
+    engine = Engine()
+    if not engine.answers():
+        return None
+    figures = {"added": [], "through": [], "alone": [], "bare": [], "failed": 0, "calls": 0}
+    with (
+        Image(engine, house.app_binary) as image,
+        Container(image, f"own-{rest}") as own,
+        Container(image, f"alone-{rest}") as alone,
+        Door(house, rest) as door,
+    ):
+        server = house.dormouse(f"wake-{rest}", own.workload(rest), door.path)
+        engine.act(alone.name, "start")
+        answer(("127.0.0.1", server.port))
+        for turn in range(wakes):
+            put_to_sleep(server.admin)
+            one_wake(server, door, rest, figures)
+            if turn % options.alone_every == 0:
+                engine.rest(alone.name, rest)
+                figures["alone"].append(engine_alone(alone, rest))
+        house.end(server)
+    figures["calls"] /= max(len(figures["added"]), 1)
+    return figures
+
+
+class Door:
+    """The process that records the calls to the engine."""
+
+    def __init__(self, house, name):
+        self.path = str(house.folder / f"door-{name}.sock")
+        self.log = house.folder / f"door-{name}.log"
 
     def __enter__(self):
-        archive = subprocess.run(
-            ["tar", "-c", "-C", "/", "bin/busybox"], check=True, capture_output=True
-        ).stdout
-        subprocess.run(
-            ["docker", "import", "-", self.image], input=archive, check=True, capture_output=True
-        )
-        command = ["/bin/busybox", "httpd", "-f", "-p", str(PORT), "-h", "/bin"]
-        body = {"Image": self.image, "Cmd": command, "ExposedPorts": {f"{PORT}/tcp": {}}}
-        status, text = self.engine.call("POST", f"/containers/create?name={quote(self.name)}", body)
-        if status != 201:
-            raise RuntimeError(f"create: {status} {text[:200]}")
+        script = str(Path(__file__).with_name("door.py"))
+        command = [sys.executable, script, self.path, SOCKET, str(self.log)]
+        self.process = subprocess.Popen(command)
+        wait_for(lambda: Path(self.path).exists())
+        self.at = 0
         return self
 
     def __exit__(self, *_):
-        self.engine.call("DELETE", f"/containers/{self.name}?force=true")
-        self.engine.call("DELETE", f"/images/{self.image}?force=true")
+        self.process.kill()
+        self.process.wait()
+
+    def skip(self):
+        self.at = self.log.stat().st_size if self.log.exists() else 0
+
+    def calls(self):
+        """What was called since the last skip, in the order of the answers."""
+        with open(self.log) as log:
+            log.seek(self.at)
+            return [json.loads(line) for line in log.read().splitlines()]
 
 
-def compare(house, engine, rest, rounds):
-    """Milliseconds of wakes through dormouse and by the engine alone, in turns, each with a
-    container of its own; `rest` is how both are put to sleep: kill or pause."""
-    wake = {"kill": "start", "pause": "unpause"}[rest]
-    through, alone, failures = [], [], 0
-    with Container(engine, "own") as own, Container(engine, "alone") as bare:
-        engine.act(bare.name, "start")
-        server = house.dormouse(f"wake-{rest}", workload(own.name, rest), SOCKET)
-        address = ("127.0.0.1", server.port)
-        failures += not first_answer(address)
-        for _ in range(rounds):
-            put_to_sleep(server.admin)
-            began = time.perf_counter()
-            failures += not first_answer(address)
-            through.append((time.perf_counter() - began) * 1e3)
-            rested(engine, bare.name, rest)
-            alone.append(start_to_answer(engine, bare.name, wake) * 1e3)
-        house.end(server)
-    engine_ms, dormouse_ms = percentiles(alone), percentiles(through)
-    added = {at: dormouse_ms[at] - engine_ms[at] for at in engine_ms}
-    return {
-        "rounds": rounds,
-        "failures": failures,
-        "engine_ms": engine_ms,
-        "dormouse_ms": dormouse_ms,
-        "added_ms": added,
-    }
+def one_wake(server, door, rest, figures):
+    door.skip()
+    began = time.time_ns()
+    try:
+        first_byte, told = answer(("127.0.0.1", server.port))
+        listening = json.loads(told)["listening_unix_ns"]
+    except (OSError, ValueError, KeyError) as error:
+        print(f"  a wake has failed: {error}", file=sys.stderr)
+        figures["failed"] += 1
+        return
+    calls = [call for call in door.calls() if began <= call["asked"] <= first_byte]
+    starts = [call for call in calls if call["call"].endswith(f"/{WAKE[rest]}")]
+    if len(starts) != 1:
+        figures["failed"] += 1
+        return
+    start = starts[0]
+    up = max(start["answered"], listening)
+    not_ours = up - start["asked"]
+    if rest == "kill":
+        not_ours += look_after(calls, start, up)
+    engine = [(call["asked"], min(call["answered"], first_byte)) for call in calls]
+    busy = covered(engine + [(start["asked"], up)])
+    figures["bare"].append((first_byte - began - busy) / 1e6)
+    figures["added"].append((first_byte - began - not_ours) / 1e6)
+    figures["through"].append((first_byte - began) / 1e6)
+    figures["calls"] += len(calls)
 
 
-def workload(container, rest):
-    return (
-        f'[workload.sleeper]\ntarget = "local/{container}"\nport = {PORT}\n'
-        f'hosts = ["*"]\nidle_timeout = "1h"\nrest = "{rest}"\nloading = {{ page = false }}\n'
-    )
+def look_after(calls, start, up):
+    """How long the engine took to tell the address, as far as the app was listening already."""
+    for call in calls:
+        if call["asked"] >= start["answered"] and call["call"].endswith("/json"):
+            return max(call["answered"] - max(call["asked"], up), 0)
+    return 0
+
+
+def covered(spans):
+    """How much time lies in at least one of these spans."""
+    total, end = 0, 0
+    for begin, until in sorted(spans):
+        total += max(until - max(begin, end), 0)
+        end = max(end, until)
+    return total
 
 
 def put_to_sleep(admin):
-    url = f"http://127.0.0.1:{admin}/api/v1/workloads/sleeper"
-    post(f"{url}/sleep?force=true")
-    wait_for(lambda: phase_of(admin, "sleeper") == "asleep")
+    post(f"http://127.0.0.1:{admin}/api/v1/workloads/sleeper/sleep?force=true")
+    wait_for(lambda: workload_at(admin, "sleeper")["phase"] == "asleep")
 
 
-def rested(engine, name, act):
-    engine.act(name, act)
-    state = {"kill": "exited", "pause": "paused"}[act]
-    wait_for(lambda: engine.state(name) == state)
-
-
-def start_to_answer(engine, name, act):
-    """From the call to the engine until the container answers, asked every half millisecond."""
+def engine_alone(container, rest):
+    """From the call to the engine until the app answers, asked every half millisecond."""
+    address = container.address() if rest == "pause" else None
     began = time.perf_counter()
-    engine.act(name, act)
-    address = (engine.address(name), PORT)
+    container.engine.act(container.name, WAKE[rest])
+    address = address or container.address()
     while time.perf_counter() - began < DEADLINE_S:
         try:
-            if first_answer(address):
-                return time.perf_counter() - began
+            answer(address)
+            return (time.perf_counter() - began) * 1e3
         except OSError:
             time.sleep(0.0005)
     raise RuntimeError("the container does not answer")
 
 
-def first_answer(address):
-    """Whether the web server answers: with a 404, because the page does not exist."""
+def answer(address):
+    """When the first byte came, on the wall clock in nanoseconds, and the body of a 200."""
     with socket.create_connection(address, timeout=DEADLINE_S) as client:
-        client.sendall(b"GET /none HTTP/1.1\r\nHost: bench.example\r\nConnection: close\r\n\r\n")
-        return client.recv(64).startswith((b"HTTP/1.0 404", b"HTTP/1.1 404"))
+        client.sendall(REQUEST)
+        text = client.recv(65536)
+        first_byte = time.time_ns()
+        while part := client.recv(65536):
+            text += part
+    head, _, body = text.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise ValueError(f"answered {head[:40]!r}")
+    return first_byte, body
 
 
-def wait_for(condition):
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise RuntimeError("a condition did not come true in time")
-        time.sleep(0.01)
-
-
-def percentiles(values):
-    cuts = quantiles(values, n=100, method="inclusive")
-    return {"p50": cuts[49], "p99": cuts[98]}
+def at(values, percentile):
+    """The smallest value that so many percent do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(-(-len(ordered) * percentile // 100) - 1, 0)] if ordered else 0.0

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
@@ -21,14 +21,15 @@ pub(crate) struct App {
     id: String,
     starts: u64,
     since: Instant,
+    listening_at: SystemTime,
 }
 
 impl App {
-    /// Counts this start and draws its id.
+    /// Counts this start and draws its id. It listens from now on.
     pub(crate) fn new(knobs: Knobs) -> Self {
         let starts = knobs.count_file.as_deref().map_or(0, count_start);
         let id = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
-        Self { knobs, id, starts, since: Instant::now() }
+        Self { knobs, id, starts, since: Instant::now(), listening_at: SystemTime::now() }
     }
 
     /// Answers one request.
@@ -69,12 +70,14 @@ impl App {
     }
 
     fn instance(&self) -> Response<AnswerBody> {
+        let listening_at = self.listening_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         as_json(&json!({
             "id": self.id,
             "starts": self.starts,
             "pid": std::process::id(),
             "mark": self.knobs.mark,
             "up_ms": self.since.elapsed().as_millis() as u64,
+            "listening_unix_ns": listening_at.as_nanos() as u64,
         }))
     }
 

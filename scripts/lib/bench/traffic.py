@@ -1,0 +1,131 @@
+"""Warm traffic: dormouse and its peers on the same kind of upstream, in interleaved rounds."""
+
+import re
+import subprocess
+import sys
+
+from house import get
+from row import absent, ratio, seen
+
+UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
+GIB_PER_LARGE = 1024
+
+
+def small(house, options):
+    figures = compare(house, options, lambda server: wrk(server, "/small", 64, options.seconds))
+    what = "HTTP/1.1, 1 KiB, 64 connections: CPU per request"
+    return [ratio("small", what, "µs", figures["cpu"], 1.0, note=ABOUT_DIRECT)]
+
+
+def large(house, options):
+    figures = compare(house, options, lambda server: wrk(server, "/large", 16, options.seconds))
+    per_gib = {
+        who: scaled(one, GIB_PER_LARGE / 1e3) for who, one in figures["cpu"].items()
+    }
+    what = "HTTP/1.1, 1 MiB, 16 connections: CPU per GiB"
+    return [ratio("large", what, "ms", per_gib, 0.95, note="nginx with buffers of 64 KiB.")]
+
+
+def alone(house, options):
+    figures = compare(house, options, lambda server: wrk(server, "/small", 1, options.seconds))
+    what = "HTTP/1.1, 1 KiB, one connection: latency p50"
+    return [ratio("alone", what, "µs", figures["p50"], 1.1)]
+
+
+def h2c(house, options):
+    figures = compare(house, options, lambda server: h2load(server, options.seconds), http2=True)
+    what = "HTTP/2 in the clear, 1 KiB, 8 connections of 8 streams: CPU per request"
+    why = "dormouse has no TLS listener yet"
+    return [
+        ratio("h2c", what, "µs", figures["cpu"], None, note="The mark is for TLS."),
+        absent("h2c", "HTTP/2 over TLS, 1 KiB: CPU per request", 0.75, "×", "nginx", why),
+        absent(
+            "h2c", "raw TCP bulk: CPU per GiB", 0.5, "×", "haproxy",
+            "dormouse has no TCP listener yet",
+        ),
+    ]
+
+
+ABOUT_DIRECT = "`direct` is the upstream alone, with its own CPU."
+
+
+def compare(house, options, load, http2=False):
+    """CPU time per request and the median latency of everybody, in turns."""
+    upstream = house.upstream()
+    servers = {"direct": upstream} if not http2 else {}
+    starts = {
+        "nginx": lambda: house.nginx(upstream.port, http2),
+        "haproxy": lambda: house.haproxy(upstream.port, http2),
+        "caddy": lambda: house.caddy(upstream.port, http2),
+        "dormouse": lambda: house.dormouse("traffic", house.files_workload()),
+    }
+    for who, start in starts.items():
+        try:
+            server = start()
+            if not http2 or who == "dormouse":
+                status = get(server.port)
+                if status != 200:
+                    raise RuntimeError(f"it answers {status}")
+            servers[who] = server
+        except (RuntimeError, OSError) as error:
+            print(f"  {who} cannot be measured: {error}", file=sys.stderr)
+    turns = {who: [] for who in servers}
+    for turn in range(options.rounds):
+        # Everybody follows everybody else in some round.
+        order = list(servers)[turn % len(servers) :] + list(servers)[: turn % len(servers)]
+        for who in order if turn % 2 == 0 else order[::-1]:
+            server = servers[who]
+            before = server.cpu_us()
+            one = load(server)
+            one["cpu"] = (server.cpu_us() - before) / max(one["asked"], 1)
+            turns[who].append(one)
+    house.end_all()
+    return {kind: summary(turns, kind) for kind in ("cpu", "p50")}
+
+
+def summary(turns, kind):
+    return {
+        who: seen(
+            [one[kind] for one in rows],
+            sum(one["failed"] for one in rows),
+            sum(one["asked"] for one in rows),
+        )
+        for who, rows in turns.items()
+    }
+
+
+def scaled(one, factor):
+    return one | {key: one[key] * factor for key in ("median", "low", "high")}
+
+
+def wrk(server, path, connections, seconds):
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    url = f"http://127.0.0.1:{server.port}{path}"
+    text = subprocess.run(command + [url], capture_output=True, text=True, check=True).stdout
+    number, unit = re.search(r"50%\s+([\d.]+)(us|ms|s)", text).groups()
+    kinds = r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)"
+    errors = re.search(kinds, text)
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+    return {
+        "asked": int(re.search(r"(\d+) requests in", text)[1]),
+        "p50": float(number) * UNITS[unit],
+        "failed": sum(map(int, errors.groups() if errors else ()))
+        + (int(refused[1]) if refused else 0),
+    }
+
+
+def h2load(server, seconds):
+    """Prior knowledge: no TLS, no upgrade."""
+    command = ["h2load", "-t1", "-c8", "-m8", "-D", str(seconds), "--warm-up-time=0"]
+    url = f"http://127.0.0.1:{server.port}/small"
+    text = subprocess.run(command + [url], capture_output=True, text=True, check=True).stdout
+    counts = r"(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout"
+    done, _, failed, errored, timeout = map(int, re.search(counts, text).groups())
+    codes = re.search(r"status codes: (\d+) 2xx", text)
+    mean, unit = re.search(r"time for request:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)", text).groups()
+    other = done - int(codes[1])
+    return {
+        "asked": done,
+        "p50": float(mean) * UNITS[unit],
+        "failed": max(failed + errored + timeout, other),
+    }
