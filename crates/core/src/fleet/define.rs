@@ -68,7 +68,7 @@ impl Fleet {
         self.drop_leases(key, policy.needs.iter(), now);
         self.unlink_needs(key, &policy);
         if let Some(armed) = self.entry(key).and_then(|entry| entry.armed) {
-            self.timers.remove(&(armed, key));
+            self.timers.remove(armed, key);
         }
         self.tell_dependents(key);
         self.by_id.remove(id);

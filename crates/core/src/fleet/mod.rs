@@ -8,6 +8,7 @@ mod entry;
 mod event;
 mod explain;
 mod needs;
+mod timers;
 
 pub use event::{Effect, Event, Key};
 pub use explain::{Explanation, NeedState};
@@ -24,6 +25,7 @@ use crate::policy::Policy;
 use crate::progress::Step;
 use crate::time::Timestamp;
 use entry::{Entry, Pin, Story};
+use timers::Timers;
 
 /// All lifecycles of one keeper.
 #[derive(Clone, Debug)]
@@ -33,7 +35,7 @@ pub struct Fleet {
     /// Who names a workload among its needs, whether that workload is defined or not.
     needed_by: BTreeMap<WorkloadId, BTreeSet<Key>>,
     reachable: BTreeSet<EnvironmentName>,
-    timers: BTreeSet<(Timestamp, Key)>,
+    timers: Timers,
     pending: VecDeque<(Key, lifecycle::Event)>,
     effects: VecDeque<Effect>,
     next_epoch: u64,
@@ -48,7 +50,7 @@ impl Fleet {
             by_id: BTreeMap::new(),
             needed_by: BTreeMap::new(),
             reachable: BTreeSet::new(),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
             pending: VecDeque::new(),
             effects: VecDeque::new(),
             next_epoch: 1,
@@ -75,11 +77,11 @@ impl Fleet {
 
     /// Time has passed: everything that was due by `now` happens.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        while let Some(&(at, key)) = self.timers.first() {
+        while let Some((at, key)) = self.timers.first() {
             if at > now {
                 break;
             }
-            self.timers.remove(&(at, key));
+            self.timers.remove(at, key);
             let Some(entry) = self.entry_mut(key) else {
                 continue;
             };
@@ -103,7 +105,7 @@ impl Fleet {
 
     /// When [`Self::handle_timeout`] must be called next, and what for.
     pub fn poll_timeout(&self) -> Option<(Timestamp, TimerReason)> {
-        let &(at, key) = self.timers.first()?;
+        let (at, key) = self.timers.first()?;
         let reason = self.entry(key).and_then(|entry| entry.phase.deadline());
         match reason {
             Some((due, reason)) if due == at => Some((at, reason)),
@@ -406,10 +408,10 @@ impl Fleet {
         }
         entry.armed = after;
         if let Some(before) = before {
-            self.timers.remove(&(before, key));
+            self.timers.remove(before, key);
         }
         if let Some(after) = after {
-            self.timers.insert((after, key));
+            self.timers.insert(after, key);
         }
     }
 }
