@@ -1,12 +1,15 @@
 //! One subscription: a listing, then every change, and a listing again when some were missed.
+//!
+//! Nothing is listed now and then: a change cannot be lost on the way, for there is no way. Whoever
+//! falls behind is told so, and what happens to a process is looked at by the table itself.
 
 use std::sync::Arc;
 
-use dormouse_core::limits::{FEED_QUEUE, RESYNC_EVERY};
+use dormouse_core::limits::FEED_QUEUE;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{broadcast, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
 use super::table::Table;
 use crate::provider::{FeedItem, Found};
@@ -29,15 +32,11 @@ async fn pump(
     mut changes: broadcast::Receiver<Found>,
     sender: &mpsc::Sender<FeedItem>,
 ) -> Result<(), SendError<FeedItem>> {
-    // The first tick comes at once: a subscription starts with a listing.
-    let mut resync = interval(RESYNC_EVERY);
-    resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut listed_at = Instant::now();
+    let mut listed_at = list(table, sender).await?;
     loop {
         tokio::select! {
             biased;
             () = sender.closed() => return Ok(()),
-            _ = resync.tick() => listed_at = list(table, sender).await?,
             change = changes.recv() => match change {
                 // The listing knew better.
                 Ok(found) if found.sighting.as_of < listed_at => {}

@@ -45,6 +45,8 @@ pub(super) enum Step {
 
 struct State {
     entries: BTreeMap<Target, Entry>,
+    /// Those that had a run when they were last looked at: what sleeps costs nothing while it does.
+    awake: BTreeSet<Target>,
     ward: Ward,
     /// Starts so far: what tells two runs with the same process id apart.
     starts: u32,
@@ -54,8 +56,8 @@ struct State {
 
 impl Table {
     pub(super) fn new(guard: GuardCommand) -> Self {
-        let (entries, ward) = (BTreeMap::new(), Ward::new(guard));
-        let state = State { entries, ward, starts: 0, closed: false };
+        let (entries, awake) = (BTreeMap::new(), BTreeSet::new());
+        let state = State { entries, awake, ward: Ward::new(guard), starts: 0, closed: false };
         Self { state: Mutex::new(state), changes: broadcast::Sender::new(CHANGES_MAX) }
     }
 
@@ -257,10 +259,14 @@ impl Table {
 
 impl State {
     fn look_after_all(&mut self, changes: &broadcast::Sender<Found>) {
-        for (target, entry) in &mut self.entries {
-            entry.look(target, &mut self.ward, changes);
-        }
-        self.ward.look_after_guard(&groups(&self.entries));
+        let Self { entries, awake, ward, .. } = self;
+        awake.retain(|target| {
+            let Some(entry) = entries.get_mut(target) else { return false };
+            entry.look(target, ward, changes);
+            entry.run.is_some()
+        });
+        let groups = self.groups();
+        self.ward.look_after_guard(&groups);
     }
 
     fn look_after(&mut self, target: &Target, changes: &broadcast::Sender<Found>) {
@@ -284,14 +290,21 @@ impl State {
         let entry = self.entries.get(target);
         let tail = entry.map_or_else(Default::default, |entry| Arc::clone(&entry.tail));
         let run = Run::new(id, target.clone(), newborn, tail);
-        let guarded = self.ward.add(run.group(), &groups(&self.entries));
+        let groups = self.groups();
+        let guarded = self.ward.add(run.group(), &groups);
         if let Err(error) = guarded.and_then(|()| run.go()) {
             run.abandon();
             return Err(ProviderError::Refused(format!("nothing guards it: {error}")));
         }
         let attendant = run.attendant();
         self.entries.entry(target.clone()).or_default().begin(run, port);
+        self.awake.insert(target.clone());
         Ok(attendant)
+    }
+
+    fn groups(&self) -> Vec<rustix::process::Pid> {
+        let awake = self.awake.iter().filter_map(|target| self.entries.get(target)?.run.as_ref());
+        awake.map(Run::group).collect()
     }
 
     fn choose_port(&self, target: &Target, spec: &LaunchSpec) -> Result<u16, ProviderError> {
@@ -300,10 +313,6 @@ impl State {
         let remembered = self.entries.get(target).and_then(|entry| entry.port);
         port::choose(spec.port, remembered, &taken)
     }
-}
-
-fn groups(entries: &BTreeMap<Target, Entry>) -> Vec<rustix::process::Pid> {
-    entries.values().filter_map(|entry| entry.run.as_ref()).map(Run::group).collect()
 }
 
 fn absent(target: &Target) -> ProviderError {
