@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dormouse_wire::{Health, Phase, PinOrder, Summary, Workload, WorkloadDetails};
+use dormouse_wire::{Health, Phase, PinOrder, Summary, Watch, Workload, WorkloadDetails};
 use http::Request;
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
@@ -67,6 +67,11 @@ impl Admin {
     /// Whether everything answers.
     pub(crate) async fn health(&self) -> Health {
         self.read("/health").await
+    }
+
+    /// The watches of the file.
+    pub(crate) async fn watches(&self) -> Vec<Watch> {
+        self.read("/api/v1/watches").await
     }
 
     /// Whether anybody answers here at all.

@@ -24,6 +24,7 @@ use crate::registry::{Registry, WorkloadSpec, assemble};
 use crate::reload::{Reading, Reload, Reloader, Watch};
 use crate::runtimes::Runtimes;
 use crate::sources::Sources;
+use crate::watch::Watches;
 
 /// Reloads that wait to be looked at.
 const REQUESTS_MAX: usize = 16;
@@ -59,6 +60,8 @@ pub struct Score {
     pub adapters: watch::Receiver<Adapters>,
     /// What the data plane counts, by workload.
     pub sites: watch::Receiver<SiteTable>,
+    /// The watches of the file.
+    pub watches: Watches,
     /// Asks for a reload.
     pub reload: mpsc::Sender<ReloadRequest>,
 }
@@ -75,6 +78,7 @@ pub struct Conductor {
     reading: watch::Sender<Arc<Reading>>,
     adapters: watch::Sender<Adapters>,
     sites: watch::Sender<SiteTable>,
+    watches: Watches,
     requests: mpsc::Receiver<ReloadRequest>,
 }
 
@@ -114,6 +118,7 @@ impl Conductor {
             reading: watch::Sender::new(reading),
             adapters: watch::Sender::new(Adapters::default()),
             sites: watch::Sender::new(SiteTable::default()),
+            watches: Watches::default(),
             requests,
         };
         let score = Score {
@@ -121,10 +126,12 @@ impl Conductor {
             reading: conductor.reading.subscribe(),
             adapters: conductor.adapters.subscribe(),
             sites: conductor.sites.subscribe(),
+            watches: conductor.watches.clone(),
             reload: request,
         };
         conductor.apply(&settings).await?;
         conductor.await_labels().await?;
+        conductor.watches.update(&settings.watches);
         Ok((conductor, score))
     }
 
@@ -153,7 +160,7 @@ impl Conductor {
                 }
             }
         }
-        self.runtimes.shutdown().await;
+        tokio::join!(self.watches.stop(), self.runtimes.shutdown());
     }
 
     /// Gives the runtimes a moment to show their labels, so that the first visitors find their
@@ -194,7 +201,10 @@ impl Conductor {
             Reload::Changed(settings) => {
                 warn_of_listeners(&before, &settings);
                 match self.apply(&settings).await {
-                    Ok(()) => tracing::info!(version = self.version, "Applied the configuration"),
+                    Ok(()) => {
+                        self.watches.update(&settings.watches);
+                        tracing::info!(version = self.version, "Applied the configuration");
+                    }
                     Err(error) => tracing::error!(%error, "Could not apply the configuration"),
                 }
                 ReloadOutcome::Applied

@@ -106,7 +106,7 @@ fn docker_config(spec: &DockerSpec) -> Result<DockerConfig, ProviderError> {
     Ok(DockerConfig { endpoint, token, network: spec.network.clone() })
 }
 
-fn tls_options(spec: &TlsSpec) -> TlsOptions {
+pub(crate) fn tls_options(spec: &TlsSpec) -> TlsOptions {
     let pem = |text: &Option<crate::config::Secret>| {
         text.as_ref().map(|text| Pem::Text(text.reveal().to_owned()))
     };

@@ -13,6 +13,7 @@ mod health;
 mod problem;
 mod request;
 mod summary;
+mod watch;
 mod workload;
 
 pub use environment::{Environment, EnvironmentState};
@@ -26,4 +27,5 @@ pub use health::{Health, HealthStatus, ServiceHealth};
 pub use problem::Problem;
 pub use request::{Logs, PinOrder, ReloadOutcome, Reloaded};
 pub use summary::{EnvironmentTotals, PhaseTotals, Summary};
+pub use watch::{Watch, WatchChange, WatchState};
 pub use workload::{LastWake, Leases, Phase, Pin, Route, WakeParts, Workload};

@@ -4,7 +4,7 @@ use axum::Json;
 use dormouse_wire as wire;
 use utoipa::OpenApi;
 
-use super::{acts, events, house, workloads};
+use super::{acts, events, house, watches, workloads};
 
 pub(super) const NAME: &str = "The workload: its name where that is unique, or its id with the \
     slash as `~` or `%2F`, such as `local~blog`.";
@@ -38,6 +38,7 @@ pub(super) const BAD_REQUEST: &str = "The request cannot be understood: correct 
         events::of_house,
         house::environments,
         house::summary,
+        watches::watches,
         house::reload,
         house::findings,
         house::health,

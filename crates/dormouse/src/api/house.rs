@@ -1,5 +1,6 @@
 //! The house as a whole: environments, totals, health, metrics, and reloading.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::App;
 use super::moment::{at, rfc3339};
 use super::report;
 use super::trouble::Trouble;
+use super::watches;
 use crate::conductor::ReloadOutcome;
 use crate::config::check;
 use crate::reload::Reading;
@@ -119,7 +121,9 @@ pub(super) async fn findings(State(app): State<App>) -> Json<wire::FindingList> 
     Json(wire::FindingList { findings })
 }
 
-/// Whether dormouse and everything it depends on is well. Answers as long as dormouse lives.
+/// Whether dormouse and everything it depends on is well: its environments and its watches. The
+/// status is 200 as long as dormouse lives, also when it is degraded: whoever restarts dormouse by
+/// this check must not do so because something else is down.
 #[utoipa::path(
     get, path = "/health", tag = "house",
     responses(
@@ -142,7 +146,14 @@ pub(super) async fn health(State(app): State<App>) -> Result<Json<wire::Health>,
         };
         (name, service)
     };
-    let services: std::collections::BTreeMap<_, _> = views.into_iter().map(service).collect();
+    let mut services: BTreeMap<_, _> = views.into_iter().map(service).collect();
+    for (status, _) in app.score.watches.status() {
+        let service = watches::service(&status);
+        // No name has a slash, so a watch beside an environment of its name is still told apart.
+        let taken = services.contains_key(&service.name);
+        let key = if taken { format!("watch/{}", service.name) } else { service.name.clone() };
+        services.insert(key, service);
+    }
     let is_well = services.values().all(|service| service.ready);
     let status = if is_well { wire::HealthStatus::Ok } else { wire::HealthStatus::Degraded };
     Ok(Json(wire::Health { status, services }))
@@ -157,7 +168,7 @@ pub(super) async fn health(State(app): State<App>) -> Result<Json<wire::Health>,
     ),
 )]
 pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Trouble> {
-    let text = app.metrics.scrape(&app.keeper, &app.registry()).await?;
+    let text = app.metrics.scrape(&app.keeper, &app.registry(), &app.score.watches).await?;
     Ok(([(header::CONTENT_TYPE, crate::metrics::MEDIA_TYPE)], text).into_response())
 }
 

@@ -16,6 +16,7 @@ mod report;
 mod rows;
 mod serve;
 mod trouble;
+mod watches;
 mod workloads;
 
 use std::sync::Arc;
@@ -38,7 +39,7 @@ use crate::registry::Registry;
 
 pub use contract::openapi;
 pub use door::{AdminListener, Door};
-pub(crate) use moment::{duration_text, parse_duration};
+pub(crate) use moment::{duration_text, parse_duration, parse_status, rfc3339};
 pub use rows::Row;
 pub use serve::serve_admin;
 pub use trouble::Trouble;
@@ -104,6 +105,7 @@ pub fn router(state: AdminState, shutdown: CancellationToken) -> Router {
         .route("/workloads/{name}/logs", get(workloads::logs))
         .route("/events", get(events::of_house))
         .route("/environments", get(house::environments))
+        .route("/watches", get(watches::watches))
         .route("/summary", get(house::summary))
         .route("/reload", post(house::reload))
         .route("/config/findings", get(house::findings));

@@ -1,11 +1,13 @@
 //! Moments and periods as people write them.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use dormouse_core::Timestamp;
 use dormouse_keeper::Clock;
 
 use crate::config::quantities;
+use crate::config::report::Flaw;
 use crate::config::tree::{Node, Spot, Value};
 
 /// RFC 3339 in UTC, to the millisecond.
@@ -37,19 +39,32 @@ pub(crate) fn duration_text(duration: Duration) -> String {
     text
 }
 
+/// Reads an inclusive range of statuses as the file writes it: `200-399`, `204`.
+///
+/// # Errors
+/// When the text is none: what is wrong with it and what to say instead.
+pub(crate) fn parse_status(text: &str) -> Result<RangeInclusive<u16>, String> {
+    quantities::status_range(&node(text)).map_err(said)
+}
+
 /// Reads a period as the file writes it.
 ///
 /// # Errors
 /// When the text is none: what is wrong with it and what to say instead.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let node = Node {
-        value: Value::Text(text.to_owned()),
-        spot: Spot::File { path: std::path::PathBuf::new().into(), span: 0..0 },
-    };
-    quantities::duration(&node).map_err(|flaw| match flaw.hint {
+    quantities::duration(&node(text)).map_err(said)
+}
+
+fn node(text: &str) -> Node {
+    let spot = Spot::File { path: std::path::PathBuf::new().into(), span: 0..0 };
+    Node { value: Value::Text(text.to_owned()), spot }
+}
+
+fn said(flaw: Flaw) -> String {
+    match flaw.hint {
         Some(hint) => format!("{}; {hint}", flaw.message),
         None => flaw.message,
-    })
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! The words of the command line. Help, man page, completions and reference come from here.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::api::parse_duration;
+use crate::api::{parse_duration, parse_status};
 use crate::client::Address;
+use crate::watch::{Target, TargetError};
 
 /// Puts idle workloads to sleep and wakes them on the first request, without ever losing one.
 #[derive(Debug, Parser)]
@@ -124,6 +126,26 @@ pub(super) enum Verb {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Follow whether services can be reached, or list the watches of a running dormouse
+    ///
+    /// Each TARGET is probed here, without a running dormouse: http:// and https:// pages, tcp://
+    /// ports, unix:// sockets, dns:// names (dns://SERVER/NAME asks that server), grpc:// and
+    /// grpcs:// health. Every change is told, until Ctrl-C. With --once each is probed once, and
+    /// the exit status is 0 when all are reached and 1 when one is not.
+    Watch {
+        /// What to probe; the watches of a running dormouse are listed when absent
+        #[arg(value_name = "TARGET", value_parser = parse_target)]
+        targets: Vec<Target>,
+        /// Probe each once: 0 when all are reached, 1 when one is not
+        #[arg(long, requires = "targets")]
+        once: bool,
+        #[command(flatten)]
+        pace: Pace,
+        #[command(flatten)]
+        expectations: Expectations,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Have the running dormouse read its configuration again
     Reload(Remote),
     /// Ask whether a dormouse lives, and what it depends on
@@ -154,6 +176,37 @@ pub(super) enum Verb {
     Man,
 }
 
+/// How often and how patiently targets are probed.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Pace {
+    /// How often each is probed
+    #[arg(long, value_name = "PERIOD", default_value = "5s", value_parser = parse_duration)]
+    pub(super) every: Duration,
+    /// How long one probe may take
+    #[arg(long, value_name = "PERIOD", default_value = "10s", value_parser = parse_duration)]
+    pub(super) timeout: Duration,
+    /// Failures in a row that take one down
+    #[arg(long, value_name = "NUMBER", default_value_t = 2)]
+    pub(super) fall: u32,
+    /// Successes in a row that bring one up
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub(super) rise: u32,
+}
+
+/// What counts as reached.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Expectations {
+    /// The statuses of a page that count as reached: 200-399 when absent
+    #[arg(long, value_name = "RANGE", value_parser = parse_status)]
+    pub(super) status: Option<RangeInclusive<u16>>,
+    /// A text that the body of a page must have
+    #[arg(long, value_name = "TEXT")]
+    pub(super) body: Option<String>,
+    /// Accept any certificate
+    #[arg(long)]
+    pub(super) insecure: bool,
+}
+
 /// How to reach a running dormouse.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Remote {
@@ -182,4 +235,13 @@ pub(super) struct OneWorkload {
     /// Where it is.
     #[command(flatten)]
     pub(super) remote: Remote,
+}
+
+fn parse_target(text: &str) -> Result<Target, String> {
+    text.parse().map_err(|error: TargetError| match error {
+        TargetError::NotUrl if text.contains(':') => {
+            format!("it {error}; say tcp://{text} if a port is meant")
+        }
+        error => format!("it {error}"),
+    })
 }

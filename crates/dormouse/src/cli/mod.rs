@@ -9,6 +9,7 @@ mod print;
 mod serving;
 pub mod slugs;
 mod story;
+mod watch;
 mod words;
 
 use std::ffi::OsString;
@@ -96,6 +97,19 @@ fn obey(verb: Verb) -> Result<Exit, Complaint> {
             ask(&workload.remote, async |client| act::pin(&client, &workload, period, reason).await)
         }
         Verb::Unpin(one) => ask(&one.remote, async |client| act::unpin(&client, &one).await),
+        Verb::Watch { targets, remote, .. } if targets.is_empty() => {
+            ask(&remote, async |client| watch::list(&client, remote.json).await)
+        }
+        Verb::Watch { targets, once, pace, expectations, remote } => {
+            let policy = watch::policy(&pace)?;
+            let probes = watch::probes(&targets, &expectations)?;
+            until_interrupted(async {
+                match once {
+                    true => watch::once(probes, pace.timeout, remote.json).await,
+                    false => watch::follow(probes, policy, remote.json).await,
+                }
+            })
+        }
         Verb::Reload(remote) => {
             ask(&remote, async |client| act::reload(&client, remote.json).await)
         }
@@ -118,10 +132,21 @@ fn ask(
     verb: impl AsyncFnOnce(Client) -> Result<Exit, Complaint>,
 ) -> Result<Exit, Complaint> {
     let client = Client::new(remote.url.clone(), remote.token.as_deref())?;
-    serving::small_runtime()?.block_on(async {
+    until_interrupted(verb(client))
+}
+
+/// Goes on until it has ended or somebody presses Ctrl-C.
+fn until_interrupted(
+    verb: impl Future<Output = Result<Exit, Complaint>>,
+) -> Result<Exit, Complaint> {
+    let runtime = serving::small_runtime()?;
+    let outcome = runtime.block_on(async {
         tokio::select! {
-            outcome = verb(client) => outcome,
+            outcome = verb => outcome,
             _ = tokio::signal::ctrl_c() => Err(Complaint::silent(Exit::Interrupted)),
         }
-    })
+    });
+    // A name that is still being looked up on a thread of its own keeps nobody waiting.
+    runtime.shutdown_background();
+    outcome
 }

@@ -45,6 +45,7 @@ impl Settings {
         Self {
             gateway: Gateway::standard(env),
             environments,
+            watches: BTreeMap::new(),
             defaults: Treatment::default(),
             workloads: Vec::new(),
         }

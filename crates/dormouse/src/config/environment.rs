@@ -116,7 +116,7 @@ fn read_docker(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Doc
     Some(DockerSpec { address, tls, token, network })
 }
 
-fn read_tls(mut section: Section<'_>, report: &mut Report<'_>) -> TlsSpec {
+pub(crate) fn read_tls(mut section: Section<'_>, report: &mut Report<'_>) -> TlsSpec {
     let env = report.env;
     let pem = |node: &Node| secret::pem(node, env);
     let tls = TlsSpec {

@@ -20,6 +20,7 @@ pub(crate) mod settings;
 pub(crate) mod treatment;
 pub(crate) mod tree;
 pub(crate) mod values;
+mod watch;
 pub(crate) mod workload;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub use settings::{
     AdminToken, DockerSpec, EnvironmentKind, EnvironmentSpec, Gateway, Origin, Scope, Settings,
     TlsSpec,
 };
+pub use watch::{HookSpec, WatchSpec};
 
 /// What came of reading a file.
 #[derive(Clone, Debug)]

@@ -37,7 +37,11 @@ pub(crate) fn secret(node: &Node, env: EnvLookup<'_>) -> Result<Secret, Flaw> {
     match &node.value {
         Value::Text(text) | Value::Flat(text) => filled(text.clone()),
         Value::Table(_) => sourced(node, env),
-        Value::Whole(_) | Value::Flag(_) | Value::List(_) | Value::Other(_) => Err(shape()),
+        Value::Whole(_)
+        | Value::Fraction(_)
+        | Value::Flag(_)
+        | Value::List(_)
+        | Value::Other(_) => Err(shape()),
     }
 }
 
@@ -47,7 +51,11 @@ pub(crate) fn pem(node: &Node, env: EnvLookup<'_>) -> Result<Secret, Flaw> {
     let read = match &node.value {
         Value::Text(text) if !text.contains("-----BEGIN") => from_file(node)?,
         Value::Text(_) | Value::Flat(_) | Value::Table(_) => secret(node, env)?,
-        Value::Whole(_) | Value::Flag(_) | Value::List(_) | Value::Other(_) => return Err(shape()),
+        Value::Whole(_)
+        | Value::Fraction(_)
+        | Value::Flag(_)
+        | Value::List(_)
+        | Value::Other(_) => return Err(shape()),
     };
     if read.reveal().contains("-----BEGIN") {
         return Ok(read);

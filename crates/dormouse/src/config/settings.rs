@@ -17,6 +17,7 @@ use super::report::Report;
 use super::secret::Secret;
 use super::section::{Section, Title};
 use super::tree::{Entry, Node, Spot, Value};
+use super::watch::{self, WatchSpec};
 use super::{environment, gateway, treatment, workload};
 use crate::registry::RouteSpec;
 
@@ -28,6 +29,8 @@ pub struct Settings {
     pub gateway: Gateway,
     /// The connections to runtimes.
     pub environments: BTreeMap<EnvironmentName, EnvironmentSpec>,
+    /// The services that are watched, by name.
+    pub watches: BTreeMap<String, WatchSpec>,
     pub(crate) defaults: Treatment,
     pub(crate) workloads: Vec<Draft>,
 }
@@ -196,8 +199,8 @@ pub(crate) fn read(entries: Vec<Entry>, report: &mut Report<'_>) -> Settings {
     let known = environment::read_all(section.take(report, "environment"), report);
     let workloads = section.take(report, "workload");
     let workloads = workload::read_all(workloads, &defaults, &known, report);
-    section.not_yet(report, &["watch"]);
+    let watches = watch::read_all(section.take(report, "watch"), report);
     section.close(report);
     let environments = environment::with_implicit(known.specs, &workloads);
-    Settings { gateway, environments, defaults, workloads }
+    Settings { gateway, environments, watches, defaults, workloads }
 }

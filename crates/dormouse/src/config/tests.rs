@@ -265,10 +265,67 @@ fn every_finding_is_told_at_once_and_at_its_place() {
         ("twice", "[gateway]\ndrain = \"1s\"\ndrain = \"2s\"\n"),
         ("tabs-and-wide", "[defaults]\n\t# 日本語\n\"日本語\" = 1\n\tresst = \"stop\"\n"),
         ("at-the-end", "[workload.a]"),
+        (
+            "watches",
+            "[watch.a]\nprobe = \"htps://ha.lan/api\"\n[watch.b]\nprob = \"tcp://b:1\"\n\
+             [watch.c]\nprobe = \"tcp://c\"\nstatus = \"200\"\n\
+             [watch.d]\nprobe = \"tcp://d:1\"\nstatus = \"200\"\nbody = \"x\"\ntls = { insecure = true }\n\
+             [watch.e]\nprobe = \"http://me:canary@e/\"\n[watch.f]\nprobe = \"f.lan:80\"\n\
+             [watch.g]\nprobe = { command = \"check --all\" }\n[watch.h]\nprobe = { comand = [\"x\"] }\n\
+             [watch.\"i/j\"]\nprobe = \"dns://i\"\n[watch.k]\nprobe = 80\n",
+        ),
+        (
+            "watch-policies",
+            "[watch.a]\nprobe = \"dns://a\"\nmultiplier = 0.5\nfall = 0\nrise = \"2\"\n\
+             max_retries = 1.5\npoll_interval = 60\nprobe_timeout = \"30d\"\n\
+             [watch.b]\nprobe = \"dns://b\"\ninitial_delay = \"2m\"\n\
+             [watch.c]\nprobe = \"dns://c\"\nmax_delay = \"1s\"\n\
+             [watch.d]\nprobe = \"dns://d\"\nmultiplier = \"2\"\npoll_intervall = \"1s\"\n",
+        ),
+        (
+            "watch-hooks",
+            "[watch.a]\nprobe = \"dns://a\"\non_ready = \"tcp://x:1\"\non_down = { env = \"PRESENT\" }\n\
+             [watch.b]\nprobe = \"dns://b\"\non_ready = { command = [] }\non_down = { env = \"ABSENT\" }\n\
+             [watch.c]\nprobe = \"dns://c\"\non_ready = { url = \"http://x\" }\non_down = 3\n",
+        ),
     ];
     for (case, text) in cases {
         check(case, text);
     }
+}
+
+#[test]
+fn a_watch_says_what_it_probes_when_and_what_follows() {
+    let settings = good(
+        "[watch.ha]\nprobe = \"https://ha.lan:8123/api\"\nstatus = 200\nbody = \"running\"\n\
+         initial_delay = \"1s\"\nmultiplier = 1.5\nmax_retries = 3\nfall = 4\n\
+         on_ready = { command = [\"notify\", \"up\"] }\non_down = \"http://alerts.lan/canary\"\n\
+         [watch.db]\nprobe = { command = [\"pg_isready\"] }\n",
+    );
+    let ha = &settings.watches["ha"];
+    assert_eq!(ha.target.to_string(), "https://ha.lan:8123/api");
+    assert_eq!((ha.status.clone(), ha.body.as_deref()), (200..=200, Some("running")));
+    let wanted = crate::watch::Settings {
+        initial_delay: std::time::Duration::from_secs(1),
+        multiplier: 1.5,
+        max_retries: 3,
+        fall: 4,
+        ..crate::watch::Settings::default()
+    };
+    assert_eq!(Ok(ha.policy), wanted.validated());
+    assert_eq!(ha.on_ready, Some(HookSpec::Command(vec!["notify".into(), "up".into()])));
+    assert_eq!(ha.on_down, Some(HookSpec::Webhook(Secret::new("http://alerts.lan/canary"))));
+    // The URL of a webhook is often its own password.
+    assert!(!format!("{ha:?}").contains("canary"));
+    let db = &settings.watches["db"];
+    assert_eq!(db.policy, crate::watch::Policy::default());
+    assert_eq!(db.on_down, None);
+}
+
+#[test]
+fn the_example_of_watches_is_a_good_file() {
+    let settings = good(include_str!("../../../../examples/watches/dormouse.toml"));
+    assert_eq!(settings.watches.len(), 4);
 }
 
 #[test]

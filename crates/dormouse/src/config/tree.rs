@@ -37,6 +37,7 @@ pub(crate) struct Entry {
 pub(crate) enum Value {
     Text(String),
     Whole(i64),
+    Fraction(f64),
     Flag(bool),
     List(Vec<Node>),
     Table(Vec<Entry>),
@@ -74,6 +75,7 @@ impl Value {
         match self {
             Self::Text(_) | Self::Flat(_) => "text",
             Self::Whole(_) => "a bare number",
+            Self::Fraction(_) => "a number with a fraction",
             Self::Flag(_) => "true or false",
             Self::List(_) => "a list",
             Self::Table(_) => "a table",
@@ -106,7 +108,8 @@ fn node_of(value: &Spanned<DeValue<'_>>, path: &Arc<Path>) -> Node {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map_or(Value::Other("a number that is too large"), Value::Whole),
-        DeValue::Float(_) => Value::Other("a number with a fraction"),
+        // Beyond what a double holds it is infinite, which no key takes.
+        DeValue::Float(number) => Value::Fraction(number.as_str().parse().unwrap_or(f64::INFINITY)),
         DeValue::Boolean(flag) => Value::Flag(*flag),
         DeValue::Datetime(_) => Value::Other("a date or time"),
         DeValue::Array(items) => {

@@ -36,9 +36,12 @@ pub(crate) fn flag(node: &Node) -> Result<bool, Flaw> {
         Value::Flat(text) if text.eq_ignore_ascii_case("true") => Ok(true),
         Value::Flat(text) if text.eq_ignore_ascii_case("false") => Ok(false),
         Value::Flat(text) => Err(Flaw::new(format!("must be true or false, not {}", quote(text)))),
-        Value::Text(_) | Value::Whole(_) | Value::List(_) | Value::Table(_) | Value::Other(_) => {
-            Err(wrong_kind("true or false", node))
-        }
+        Value::Text(_)
+        | Value::Whole(_)
+        | Value::Fraction(_)
+        | Value::List(_)
+        | Value::Table(_)
+        | Value::Other(_) => Err(wrong_kind("true or false", node)),
     }
 }
 
@@ -50,7 +53,12 @@ pub(crate) fn whole(node: &Node, range: RangeInclusive<i64>) -> Result<i64, Flaw
             .trim()
             .parse()
             .map_err(|_| Flaw::new(format!("must be a whole number, not {}", quote(text))))?,
-        Value::Text(_) | Value::Flag(_) | Value::List(_) | Value::Table(_) | Value::Other(_) => {
+        Value::Text(_)
+        | Value::Fraction(_)
+        | Value::Flag(_)
+        | Value::List(_)
+        | Value::Table(_)
+        | Value::Other(_) => {
             return Err(wrong_kind("a whole number", node));
         }
     };
@@ -59,6 +67,22 @@ pub(crate) fn whole(node: &Node, range: RangeInclusive<i64>) -> Result<i64, Flaw
     }
     let (low, high) = (range.start(), range.end());
     Err(Flaw::new(format!("must be between {low} and {high}, and is {number}")))
+}
+
+/// A number, whole or not.
+pub(crate) fn number(node: &Node) -> Result<f64, Flaw> {
+    match &node.value {
+        // Every whole number of a configuration is far below what a double counts exactly.
+        Value::Whole(number) => Ok(*number as f64),
+        Value::Fraction(number) => Ok(*number),
+        Value::Flat(text) => text
+            .trim()
+            .parse()
+            .map_err(|_| Flaw::new(format!("must be a number, not {}", quote(text)))),
+        Value::Text(_) | Value::Flag(_) | Value::List(_) | Value::Table(_) | Value::Other(_) => {
+            Err(wrong_kind("a number", node))
+        }
+    }
 }
 
 /// A port to reach, from 1.
@@ -80,7 +104,7 @@ pub(crate) fn items(node: &Node) -> Result<Cow<'_, [Node]>, Flaw> {
         Value::List(items) => Cow::Borrowed(items.as_slice()),
         Value::Text(_) | Value::Table(_) => Cow::Borrowed(std::slice::from_ref(node)),
         Value::Flat(text) => Cow::Owned(split(text, node)),
-        Value::Whole(_) | Value::Flag(_) | Value::Other(_) => {
+        Value::Whole(_) | Value::Fraction(_) | Value::Flag(_) | Value::Other(_) => {
             return Err(wrong_kind("a list", node));
         }
     };

@@ -89,6 +89,7 @@ fn subtable<'t>(table: &'t mut Vec<Entry>, key: &str, spot: &Spot) -> Option<&'t
         | Value::Flag(_)
         | Value::List(_)
         | Value::Flat(_)
+        | Value::Fraction(_)
         | Value::Other(_) => None,
     }
 }

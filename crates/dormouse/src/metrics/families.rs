@@ -120,6 +120,8 @@ pub(super) const ENVIRONMENT_UP: Family = family(
     &["environment"],
     "Whether the environment answers",
 );
+pub(super) const WATCH_UP: Family =
+    family("watch_up", MetricType::Gauge, &["watch"], "Whether the watched service is up");
 pub(super) const FEED_RESYNCS: Family = family(
     "feed_resyncs",
     MetricType::Counter,
@@ -136,7 +138,7 @@ pub(super) const BUILD_INFO: Family =
     family("build_info", MetricType::Gauge, &["version"], "Always 1; the version is in the label");
 
 /// All of them, in the order of a scrape.
-pub const FAMILIES: [Family; 21] = [
+pub const FAMILIES: [Family; 22] = [
     WAKES,
     WAKE_SECONDS,
     RESTS,
@@ -155,6 +157,7 @@ pub const FAMILIES: [Family; 21] = [
     UPSTREAM_CONNECTS,
     UPSTREAM_RETRIES,
     ENVIRONMENT_UP,
+    WATCH_UP,
     FEED_RESYNCS,
     ENGINE_REQUEST_SECONDS,
     BUILD_INFO,

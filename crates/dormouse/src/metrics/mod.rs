@@ -24,6 +24,7 @@ pub use families::{FAMILIES, Family};
 pub use traffic::{SiteTable, Traffic};
 
 use crate::registry::Registry;
+use crate::watch::Watches;
 use page::Scrape;
 use tally::{Tally, short_times};
 
@@ -94,20 +95,22 @@ impl Metrics {
         self: &Arc<Self>,
         keeper: &Handle,
         registry: &Registry,
+        watches: &Watches,
     ) -> Result<String, Gone> {
         let environments = keeper.environments().await?;
         let gates = self.gates_of(keeper, registry).await?;
-        Ok(self.render(gates, environments))
+        Ok(self.render(gates, environments, watches.up()))
     }
 
     fn render(
         self: &Arc<Self>,
         gates: Arc<Vec<Arc<Gate>>>,
         environments: Vec<EnvironmentView>,
+        watches: Vec<(Arc<str>, bool)>,
     ) -> String {
         let mut page = Page::with_prefix(PREFIX);
         let metrics = Arc::clone(self);
-        page.register_collector(Box::new(Scrape { metrics, gates, environments }));
+        page.register_collector(Box::new(Scrape { metrics, gates, environments, watches }));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &page)
             .expect("writing to a string cannot fail");

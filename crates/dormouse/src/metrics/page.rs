@@ -15,7 +15,7 @@ use super::families::{
     ASLEEP_SECONDS, BUILD_INFO, CONNECTIONS_OPEN, ENGINE_REQUEST_SECONDS, ENVIRONMENT_UP,
     FEED_RESYNCS, Family, HELD_LEFT, HELD_REJECTED, HELD_REQUESTS, HTTP_REQUESTS, LEASES_CLOSED,
     LEASES_OPENED, LOADING_PAGES, RESTS, UPGRADED_OPEN, UPSTREAM_CONNECTS, UPSTREAM_RETRIES,
-    WAITING, WAKE_SECONDS, WAKES, WORKLOAD_PHASE,
+    WAITING, WAKE_SECONDS, WAKES, WATCH_UP, WORKLOAD_PHASE,
 };
 use super::traffic::{count, level};
 use super::{Metrics, lock};
@@ -25,6 +25,8 @@ pub(super) struct Scrape {
     pub(super) metrics: Arc<Metrics>,
     pub(super) gates: Arc<Vec<Arc<Gate>>>,
     pub(super) environments: Vec<EnvironmentView>,
+    /// Each watch, and whether its service is up.
+    pub(super) watches: Vec<(Arc<str>, bool)>,
 }
 
 impl fmt::Debug for Scrape {
@@ -161,6 +163,10 @@ impl Scrape {
         for environment in &self.environments {
             let up = i64::from(environment.reachable == Some(true));
             series.of(&[environment.name.as_str()], &ConstGauge::new(up))?;
+        }
+        let mut series = Series::begin(encoder, &WATCH_UP)?;
+        for (name, up) in &self.watches {
+            series.of(&[name], &ConstGauge::new(i64::from(*up)))?;
         }
         let mut series = Series::begin(encoder, &FEED_RESYNCS)?;
         for environment in &self.environments {

@@ -52,6 +52,12 @@
 //! # }
 //! ```
 
+mod configured;
+mod hook;
+
+pub use configured::Watches;
+pub(crate) use hook::{notice, word};
+
 pub use dormouse_core::watch::{Flaw, Policy, Settings, State};
 pub use dormouse_keeper::probe::{Probe, Target, TargetError, Unreached};
 pub use dormouse_keeper::watch::{Change, Manager, Spec, Status, TooMany, Watch};

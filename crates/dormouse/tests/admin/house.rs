@@ -14,6 +14,7 @@ use dormouse::metrics::{Metrics, SiteTable, Traffic};
 use dormouse::pins::Pins;
 use dormouse::registry::{Registry, assemble};
 use dormouse::reload::Reading;
+use dormouse::watch::Watches;
 use dormouse_core::{EnvironmentName, WorkloadId};
 use dormouse_keeper::{Definition, EnvironmentDefinition, Handle, Keeper, KeeperSettings, Layout};
 use dormouse_providers::Provider;
@@ -112,6 +113,7 @@ impl House {
             reading: reading.subscribe(),
             adapters: adapters_sender.subscribe(),
             sites: sites.subscribe(),
+            watches: Watches::default(),
             reload,
         };
         metrics.connect(Traffic { counters: Arc::default(), sites: score.sites.clone() });
