@@ -2,6 +2,7 @@
 //! `unix:///path`, `dns://name`, `grpc://host:port`, or a command.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -158,8 +159,8 @@ impl FromStr for Target {
 }
 
 fn http_target(text: &str, wire: Wire) -> Result<HttpTarget, TargetError> {
-    let (uri, host) = uri(text)?;
-    let port = uri.port_u16().unwrap_or(match wire {
+    let (uri, host, port) = uri(text)?;
+    let port = port.unwrap_or(match wire {
         Wire::Plain => 80,
         Wire::Tls => 443,
     });
@@ -171,16 +172,16 @@ fn http_target(text: &str, wire: Wire) -> Result<HttpTarget, TargetError> {
 }
 
 fn tcp(text: &str) -> Result<Peer, TargetError> {
-    let (uri, host) = uri(text)?;
+    let (uri, host, port) = uri(text)?;
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
         return Err(TargetError::Surplus);
     }
-    Ok(Peer { host, port: uri.port_u16().ok_or(TargetError::NoPort)? })
+    Ok(Peer { host, port: port.ok_or(TargetError::NoPort)? })
 }
 
 fn grpc(text: &str, wire: Wire) -> Result<GrpcTarget, TargetError> {
-    let (uri, host) = uri(text)?;
-    let port = uri.port_u16().ok_or(TargetError::NoPort)?;
+    let (uri, host, port) = uri(text)?;
+    let port = port.ok_or(TargetError::NoPort)?;
     let service = uri.path().trim_start_matches('/');
     if service.contains('/') || uri.query().is_some() {
         return Err(TargetError::Surplus);
@@ -188,20 +189,33 @@ fn grpc(text: &str, wire: Wire) -> Result<GrpcTarget, TargetError> {
     Ok(GrpcTarget { peer: Peer { host, port }, wire, service: service.to_owned() })
 }
 
-fn uri(text: &str) -> Result<(Uri, String), TargetError> {
+/// A URL with the host and the port that it names.
+fn uri(text: &str) -> Result<(Uri, String, Option<u16>), TargetError> {
     let uri: Uri = text.parse().map_err(|_| TargetError::NotUrl)?;
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    if authority.contains('@') {
         return Err(TargetError::Credentials);
     }
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => bracketed(rest)?,
+        None => authority.split_once(':').map_or((authority, None), |(h, port)| (h, Some(port))),
+    };
     if host.is_empty() {
         return Err(TargetError::NoHost);
     }
-    if uri.port().is_some() && uri.port_u16().is_none_or(|port| port == 0) {
-        return Err(TargetError::NoPort);
+    let read = |port: &str| port.parse().ok().filter(|port| *port != 0).ok_or(TargetError::NoPort);
+    let (host, port) = (host.to_owned(), port.map(read).transpose()?);
+    Ok((uri, host, port))
+}
+
+/// The address before the bracket, and the port, which is all that may stand behind it.
+fn bracketed(rest: &str) -> Result<(&str, Option<&str>), TargetError> {
+    let (address, behind) = rest.split_once(']').ok_or(TargetError::NotUrl)?;
+    let port = behind.strip_prefix(':');
+    match address.parse::<Ipv6Addr>().is_ok() && (port.is_some() || behind.is_empty()) {
+        true => Ok((address, port)),
+        false => Err(TargetError::NotUrl),
     }
-    let host = host.to_owned();
-    Ok((uri, host))
 }
 
 fn unix(path: &str) -> Result<PathBuf, TargetError> {
@@ -235,8 +249,8 @@ fn dns(rest: &str) -> Result<DnsTarget, TargetError> {
 }
 
 fn dns_server(server: &str) -> Result<Peer, TargetError> {
-    let (uri, host) = uri(&format!("dns://{server}"))?;
-    Ok(Peer { host, port: uri.port_u16().unwrap_or(DNS_PORT) })
+    let (_, host, port) = uri(&format!("dns://{server}"))?;
+    Ok(Peer { host, port: port.unwrap_or(DNS_PORT) })
 }
 
 impl fmt::Display for Peer {
@@ -306,6 +320,9 @@ mod tests {
             ("ha.lan:8123", TargetError::NotUrl),
             ("http://", TargetError::NotUrl),
             ("http://a b", TargetError::NotUrl),
+            ("tcp://[::1]junk:1", TargetError::NotUrl),
+            ("tcp://[nonsense]:1", TargetError::NotUrl),
+            ("dns://[::1]junk/a", TargetError::NotUrl),
             ("ftp://x", TargetError::Scheme("ftp".into())),
             ("http://me:secret@x/", TargetError::Credentials),
             ("http://:80/", TargetError::NoHost),
