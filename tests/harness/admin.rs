@@ -140,7 +140,7 @@ impl Admin {
         fetch(self.address, request.body(Full::new(Bytes::from(body.to_owned()))).unwrap()).await
     }
 
-    async fn read<T: DeserializeOwned>(&self, path: &str) -> T {
+    pub(crate) async fn read<T: DeserializeOwned>(&self, path: &str) -> T {
         let answer = self.call("GET", path, "").await;
         assert_eq!(answer.status, 200, "GET {path}: {}", answer.text());
         serde_json::from_slice(&answer.body)

@@ -100,3 +100,11 @@ pub const ENGINE_DISK_BYTES_MAX: usize = 64 << 20;
 pub const METER_FILES_MAX: usize = 4096;
 /// One of the kernel's files of counters.
 pub const METER_FILE_BYTES_MAX: usize = 1 << 20;
+/// Readings kept of each environment and of each workload.
+pub const METER_HISTORY: usize = 360;
+/// Readings kept of all workloads together.
+pub const METER_READINGS_MAX: usize = 200_000;
+/// The least time between two readings of the same counters.
+pub const METER_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// The most time between two readings of the same counters.
+pub const METER_INTERVAL_MAX: Duration = Duration::from_secs(3600);

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::gatekeeping::Gatekeeping;
+use crate::metering::Meters;
 use crate::metrics::SiteTable;
 use crate::registry::{Registry, WorkloadSpec, assemble};
 use crate::reload::{Reading, Reload, Reloader, Watch};
@@ -58,6 +59,8 @@ pub struct Score {
     pub reading: watch::Receiver<Arc<Reading>>,
     /// The adapters in use.
     pub adapters: watch::Receiver<Adapters>,
+    /// What measures the environments that are measured.
+    pub meters: watch::Receiver<Meters>,
     /// What the data plane counts, by workload.
     pub sites: watch::Receiver<SiteTable>,
     /// The watches of the file.
@@ -77,6 +80,7 @@ pub struct Conductor {
     registry: watch::Sender<Arc<Registry>>,
     reading: watch::Sender<Arc<Reading>>,
     adapters: watch::Sender<Adapters>,
+    meters: watch::Sender<Meters>,
     sites: watch::Sender<SiteTable>,
     watches: Watches,
     requests: mpsc::Receiver<ReloadRequest>,
@@ -117,6 +121,7 @@ impl Conductor {
             registry: watch::Sender::new(first),
             reading: watch::Sender::new(reading),
             adapters: watch::Sender::new(Adapters::default()),
+            meters: watch::Sender::new(Meters::default()),
             sites: watch::Sender::new(SiteTable::default()),
             watches: Watches::default(),
             requests,
@@ -125,6 +130,7 @@ impl Conductor {
             registry: conductor.registry.subscribe(),
             reading: conductor.reading.subscribe(),
             adapters: conductor.adapters.subscribe(),
+            meters: conductor.meters.subscribe(),
             sites: conductor.sites.subscribe(),
             watches: conductor.watches.clone(),
             reload: request,
@@ -243,6 +249,7 @@ impl Conductor {
     fn publish_adapters(&mut self) {
         let adapters = self.runtimes.iter().map(|(spec, a)| (spec.name.clone(), Arc::clone(a)));
         self.adapters.send_replace(Arc::new(adapters.collect()));
+        self.meters.send_replace(Arc::new(self.runtimes.meters().collect()));
         let labelled = self.runtimes.iter().filter(|(spec, _)| spec.labels);
         let labelled = labelled.map(|(spec, a)| (spec.name.clone(), Arc::clone(a))).collect();
         self.sources.follow(labelled);

@@ -11,6 +11,7 @@ pub mod fuzz;
 pub mod gatekeeping;
 pub mod labels;
 mod listen;
+pub mod metering;
 pub mod metrics;
 pub mod pins;
 pub mod registry;

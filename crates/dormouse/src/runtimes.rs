@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use dormouse_core::EnvironmentName;
 use dormouse_providers::docker::{
-    DockerConfig, DockerEndpoint, DockerProvider, Pem, Secret, TlsOptions,
+    Backend, DockerConfig, DockerEndpoint, DockerProvider, MeterOptions, Pem, Scope, Secret,
+    TlsOptions,
 };
 use dormouse_providers::process::guard::GuardCommand;
 use dormouse_providers::process::{ProcessConfig, ProcessProvider};
-use dormouse_providers::{Provider, ProviderError};
+use dormouse_providers::{Meter, Provider, ProviderError};
 
 use crate::config::{DockerSpec, EnvironmentKind, EnvironmentSpec, TlsSpec};
+use crate::metering::MeteredEnvironment;
 
 /// The hidden subcommand that kills what is left of our processes when we die.
 pub const GUARD_SUBCOMMAND: &str = "__guard";
@@ -24,7 +26,16 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
 /// The adapters in use, each with the configuration that it was made from.
 #[derive(Default)]
 pub struct Runtimes {
-    adapters: BTreeMap<EnvironmentName, (EnvironmentSpec, Arc<dyn Provider>)>,
+    adapters: BTreeMap<EnvironmentName, (EnvironmentSpec, Adapter)>,
+}
+
+/// What speaks to one runtime.
+#[derive(Clone)]
+pub struct Adapter {
+    /// What acts on it.
+    pub provider: Arc<dyn Provider>,
+    /// What measures it, where it can be measured.
+    pub meter: Option<Arc<dyn Meter>>,
 }
 
 /// An environment whose adapter cannot be made.
@@ -53,7 +64,7 @@ impl Runtimes {
         for (name, spec) in specs {
             let same = self.adapters.get(name).filter(|(before, _)| before.kind == spec.kind);
             let adapter = match same {
-                Some((_, adapter)) => Arc::clone(adapter),
+                Some((_, adapter)) => adapter.clone(),
                 None => make(spec)
                     .map_err(|source| UnusableEnvironment { name: name.clone(), source })?,
             };
@@ -61,24 +72,37 @@ impl Runtimes {
         }
         let before = std::mem::replace(&mut self.adapters, fresh);
         let kept = |adapter: &Arc<dyn Provider>| {
-            self.adapters.values().any(|(_, now)| Arc::ptr_eq(now, adapter))
+            self.adapters.values().any(|(_, now)| Arc::ptr_eq(&now.provider, adapter))
         };
-        Ok(before.into_values().map(|(_, a)| a).filter(|adapter| !kept(adapter)).collect())
+        let providers = before.into_values().map(|(_, adapter)| adapter.provider);
+        Ok(providers.filter(|adapter| !kept(adapter)).collect())
     }
 
     /// Every adapter, by environment.
     pub fn iter(&self) -> impl Iterator<Item = (&EnvironmentSpec, &Arc<dyn Provider>)> {
-        self.adapters.values().map(|(spec, adapter)| (spec, adapter))
+        self.adapters.values().map(|(spec, adapter)| (spec, &adapter.provider))
+    }
+
+    /// Every adapter that can measure, and is to, by environment.
+    pub fn meters(&self) -> impl Iterator<Item = (EnvironmentName, MeteredEnvironment)> {
+        self.adapters.values().filter_map(|(spec, adapter)| {
+            let environment = MeteredEnvironment {
+                meter: Arc::clone(adapter.meter.as_ref()?),
+                provider: Arc::clone(&adapter.provider),
+                sample_interval: spec.sample_interval?,
+            };
+            Some((spec.name.clone(), environment))
+        })
     }
 
     /// The adapter of one environment.
     pub fn find(&self, environment: &str) -> Option<Arc<dyn Provider>> {
-        self.adapters.get(environment).map(|(_, adapter)| Arc::clone(adapter))
+        self.adapters.get(environment).map(|(_, adapter)| Arc::clone(&adapter.provider))
     }
 
     /// Ends every adapter.
     pub async fn shutdown(&self) {
-        let ends = self.adapters.values().map(|(_, adapter)| adapter.shutdown());
+        let ends = self.adapters.values().map(|(_, adapter)| adapter.provider.shutdown());
         let all = futures_util::future::join_all(ends);
         if tokio::time::timeout(SHUTDOWN_MAX, all).await.is_err() {
             tracing::error!("Gave up waiting for the environments to end");
@@ -86,12 +110,18 @@ impl Runtimes {
     }
 }
 
-fn make(spec: &EnvironmentSpec) -> Result<Arc<dyn Provider>, ProviderError> {
+fn make(spec: &EnvironmentSpec) -> Result<Adapter, ProviderError> {
     match &spec.kind {
-        EnvironmentKind::Docker(docker) => Ok(DockerProvider::new(docker_config(docker)?)?),
+        EnvironmentKind::Docker(docker) => {
+            let provider = DockerProvider::new(docker_config(docker)?)?;
+            let options = MeterOptions { scope: Scope::All, backend: Backend::Auto };
+            let meter = provider.meter(options);
+            Ok(Adapter { provider, meter: Some(meter) })
+        }
         EnvironmentKind::Process => {
             let guard = GuardCommand::current_program([OsString::from(GUARD_SUBCOMMAND)]);
-            Ok(ProcessProvider::new(ProcessConfig::new(guard))?)
+            let provider = ProcessProvider::new(ProcessConfig::new(guard))?;
+            Ok(Adapter { provider, meter: None })
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::conductor::{ApplyError, Conductor, Score};
 use crate::config::{Gateway, Listen, Loaded};
 use crate::gatekeeping::Gatekeeping;
 use crate::listen::bind_http;
+use crate::metering::Metering;
 use crate::metrics::{Metrics, Traffic};
 use crate::pins::Pins;
 use crate::reload::Reloader;
@@ -85,7 +86,8 @@ struct House {
     visitors: Vec<JoinHandle<()>>,
     admin: JoinHandle<()>,
     conductor: JoinHandle<()>,
-    pins: Vec<JoinHandle<()>>,
+    /// Pins and measuring.
+    household: Vec<JoinHandle<()>>,
     keeper: JoinHandle<()>,
     store: Arc<dyn Store>,
     ends: Ends,
@@ -144,7 +146,12 @@ impl House {
         restore(&pins).await;
         let restorer =
             tokio::spawn(restore_always(Arc::clone(&pins), score.clone(), ends.household.clone()));
-        let state = AdminState { keeper, score, pins, metrics, tokens: gateway.admin_tokens };
+        let (metering, board) =
+            Metering::new(score.meters.clone(), score.registry.clone(), keeper.clone());
+        metrics.measure(Arc::clone(&board));
+        let metering = tokio::spawn(metering.run(ends.household.clone()));
+        let tokens = gateway.admin_tokens;
+        let state = AdminState { keeper, score, pins, metrics, board, tokens };
         Ok(Self {
             visitors: sockets
                 .http
@@ -153,7 +160,7 @@ impl House {
                 .collect(),
             admin: tokio::spawn(serve_admin(sockets.admin, state, ends.household.clone())),
             conductor: tokio::spawn(conductor.run(ends.household.clone())),
-            pins: vec![shelf, restorer],
+            household: vec![shelf, restorer, metering],
             keeper: keeper_task,
             store,
             ends,
@@ -168,7 +175,7 @@ impl House {
             let _ = listener.await;
         }
         self.ends.household.cancel();
-        let household = [self.admin, self.conductor].into_iter().chain(self.pins);
+        let household = [self.admin, self.conductor].into_iter().chain(self.household);
         all_within_end_max(household).await;
         self.ends.keeper.cancel();
         all_within_end_max([self.keeper]).await;

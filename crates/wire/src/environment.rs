@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::usage::{DiskUsage, EnvironmentUsage};
+
 /// One connection to a runtime.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Environment {
     /// Its configured name.
     #[schema(example = "local")]
@@ -31,6 +33,12 @@ pub struct Environment {
     pub workloads: usize,
     /// Full listings received.
     pub resyncs: u64,
+    /// What everything in it uses; absent until it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<EnvironmentUsage>,
+    /// What it keeps on disk; absent until it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_usage: Option<DiskUsage>,
 }
 
 /// Whether an environment answers.

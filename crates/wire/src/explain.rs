@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::workload::Workload;
 
 /// A workload with its explanation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WorkloadDetails {
     /// The workload as it is listed.
     #[serde(flatten)]

@@ -13,6 +13,7 @@ mod health;
 mod problem;
 mod request;
 mod summary;
+mod usage;
 mod watch;
 mod workload;
 
@@ -27,5 +28,8 @@ pub use health::{Health, HealthStatus, ServiceHealth};
 pub use problem::Problem;
 pub use request::{Logs, PinOrder, ReloadOutcome, Reloaded};
 pub use summary::{EnvironmentTotals, PhaseTotals, Summary};
+pub use usage::{
+    DiskUsage, EnvironmentMetrics, EnvironmentUsage, Host, Rates, Usage, WorkloadMetrics,
+};
 pub use watch::{Watch, WatchChange, WatchState};
 pub use workload::{LastWake, Leases, Phase, Pin, Route, WakeParts, Workload};

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::event::ProgressEvent;
+use crate::usage::Usage;
 
 /// A workload at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Workload {
     /// What people call it.
     #[schema(example = "blog")]
@@ -49,6 +50,12 @@ pub struct Workload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "172.17.0.2:80")]
     pub upstream: Option<String>,
+    /// What it uses; absent while it sleeps, and where nothing is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// The memory that its sleep has freed, in bytes; absent while it is awake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_freed_bytes: Option<u64>,
 }
 
 /// Where a workload stands in its lifecycle.

@@ -4,7 +4,7 @@ use axum::Json;
 use dormouse_wire as wire;
 use utoipa::OpenApi;
 
-use super::{acts, events, house, watches, workloads};
+use super::{acts, events, house, usage, watches, workloads};
 
 pub(super) const NAME: &str = "The workload: its name where that is unique, or its id with the \
     slash as `~` or `%2F`, such as `local~blog`.";
@@ -12,6 +12,7 @@ pub(super) const NOT_FOUND: &str =
     "No workload has that name: see `candidates`, or list the workloads.";
 pub(super) const AMBIGUOUS: &str =
     "Several environments have a workload of that name: say which of the `candidates`.";
+pub(super) const NO_ENVIRONMENT: &str = "No environment has that name: list the environments.";
 pub(super) const BAD_REQUEST: &str = "The request cannot be understood: correct it.";
 
 /// The admin API.
@@ -36,6 +37,8 @@ pub(super) const BAD_REQUEST: &str = "The request cannot be understood: correct 
         acts::unpin,
         events::of_workload,
         events::of_house,
+        usage::of_workload,
+        usage::of_environment,
         house::environments,
         house::summary,
         watches::watches,

@@ -38,7 +38,9 @@ pub(super) async fn environments(
     let views = app.keeper.environments().await?;
     let environment = |view: &dormouse_keeper::EnvironmentView| {
         let spec = registry.environments.get(&view.name);
-        report::environment(view, spec, app.metrics.last_listed_ms(view.name.as_str()))
+        let name = view.name.as_str();
+        let known = app.board.environment(name).unwrap_or_default();
+        report::environment(view, spec, app.metrics.last_listed_ms(name), &known)
     };
     Ok(Json(views.iter().map(environment).collect()))
 }

@@ -16,6 +16,7 @@ mod report;
 mod rows;
 mod serve;
 mod trouble;
+mod usage;
 mod watches;
 mod workloads;
 
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::conductor::Score;
 use crate::config::AdminToken;
+use crate::metering::Board;
 use crate::metrics::Metrics;
 use crate::pins::Pins;
 use crate::registry::Registry;
@@ -61,6 +63,8 @@ pub struct AdminState {
     pub pins: Arc<Pins>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is measured.
+    pub board: Arc<Board>,
     /// Who may use the API over TCP; anybody who can reach it when empty.
     pub tokens: Vec<AdminToken>,
 }
@@ -103,9 +107,11 @@ pub fn router(state: AdminState, shutdown: CancellationToken) -> Router {
         .route("/workloads/{name}/pin", put(acts::pin).delete(acts::unpin))
         .route("/workloads/{name}/events", get(events::of_workload))
         .route("/workloads/{name}/logs", get(workloads::logs))
+        .route("/workloads/{name}/metrics", get(usage::of_workload))
         .route("/events", get(events::of_house))
         .route("/environments", get(house::environments))
         .route("/watches", get(watches::watches))
+        .route("/environments/{name}/metrics", get(usage::of_environment))
         .route("/summary", get(house::summary))
         .route("/reload", post(house::reload))
         .route("/config/findings", get(house::findings));

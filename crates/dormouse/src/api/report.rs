@@ -11,11 +11,14 @@ use dormouse_proxy::Scheme;
 use dormouse_wire as wire;
 
 use super::moment::{at, duration_text, rfc3339};
+use super::{App, usage};
 use crate::config::{EnvironmentKind, EnvironmentSpec, Origin};
-use crate::registry::{Registry, RouteSpec};
+use crate::metering::EnvironmentReading;
+use crate::registry::RouteSpec;
 
 /// A workload as it is listed.
-pub(super) fn workload(view: &WorkloadView, registry: &Registry, clock: Clock) -> wire::Workload {
+pub(super) fn workload(view: &WorkloadView, app: &App) -> wire::Workload {
+    let (registry, clock) = (app.registry(), app.keeper.clock());
     let explanation = &view.explanation;
     let id = &explanation.id;
     let spec = registry.workloads.get(id);
@@ -39,15 +42,14 @@ pub(super) fn workload(view: &WorkloadView, registry: &Registry, clock: Clock) -
         last_wake: last_wake(view, clock),
         last_error: explanation.last_failure.as_ref().map(|(_, failure)| failure.detail.clone()),
         upstream: view.upstream.first().map(|(_, address)| address.to_string()),
+        usage: app.board.workload(id).map(usage::reading),
+        memory_freed_bytes: usage::freed_bytes(&app.board, id, explanation.phase),
     }
 }
 
 /// A workload with its explanation.
-pub(super) fn details(
-    view: &WorkloadView,
-    registry: &Registry,
-    clock: Clock,
-) -> wire::WorkloadDetails {
+pub(super) fn details(view: &WorkloadView, app: &App) -> wire::WorkloadDetails {
+    let (registry, clock) = (app.registry(), app.keeper.clock());
     let explanation = &view.explanation;
     let spec = registry.workloads.get(&explanation.id);
     let failure = explanation.last_failure.as_ref();
@@ -74,7 +76,7 @@ pub(super) fn details(
             .to_owned()
         }),
     };
-    wire::WorkloadDetails { workload: workload(view, registry, clock), explain }
+    wire::WorkloadDetails { workload: workload(view, app), explain }
 }
 
 /// What keeps a workload awake.
@@ -140,6 +142,7 @@ pub(super) fn environment(
     view: &EnvironmentView,
     spec: Option<&EnvironmentSpec>,
     last_listed_ms: Option<u64>,
+    known: &EnvironmentReading,
 ) -> wire::Environment {
     let address = spec.and_then(|spec| match &spec.kind {
         EnvironmentKind::Docker(docker) => Some(docker.address.to_string()),
@@ -159,6 +162,8 @@ pub(super) fn environment(
         labels: spec.is_some_and(|spec| spec.labels),
         workloads: view.workloads,
         resyncs: view.resyncs,
+        usage: usage::environment_usage(known),
+        disk_usage: known.disk.map(usage::disk_usage),
     }
 }
 

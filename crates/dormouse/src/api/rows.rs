@@ -31,6 +31,12 @@ pub(super) const NO_SUCH_WORKLOAD: Row = row(
     "No such workload",
     "list the workloads to see what they are called",
 );
+pub(super) const NO_SUCH_ENVIRONMENT: Row = row(
+    StatusCode::NOT_FOUND,
+    "no-such-environment",
+    "No such environment",
+    "list the environments to see what they are called",
+);
 pub(super) const AMBIGUOUS: Row = row(
     StatusCode::CONFLICT,
     "ambiguous-name",
@@ -141,8 +147,9 @@ pub(super) const TOO_SLOW: Row = row(
 );
 
 /// All of them but those of failed wakes.
-pub(super) const ALL: [Row; 19] = [
+pub(super) const ALL: [Row; 20] = [
     NO_SUCH_WORKLOAD,
+    NO_SUCH_ENVIRONMENT,
     AMBIGUOUS,
     IN_USE,
     STILL_WAKING,

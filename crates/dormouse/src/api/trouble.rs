@@ -26,6 +26,9 @@ pub enum Trouble {
         /// What may have been meant.
         near: Option<String>,
     },
+    /// No environment has that name.
+    #[error("no environment is called {}", quote(_0))]
+    NoSuchEnvironment(String),
     /// Several environments have a workload of that name.
     #[error("several workloads are called {}", quote(name))]
     Ambiguous {
@@ -111,11 +114,12 @@ pub enum Trouble {
 
 impl Trouble {
     /// Every row but those of failed wakes, which [`dormouse_core::FailureKind`] names.
-    pub const ROWS: [Row; 19] = rows::ALL;
+    pub const ROWS: [Row; 20] = rows::ALL;
 
     fn row(&self) -> Row {
         match self {
             Self::NoSuchWorkload { .. } => rows::NO_SUCH_WORKLOAD,
+            Self::NoSuchEnvironment(_) => rows::NO_SUCH_ENVIRONMENT,
             Self::Ambiguous { .. } => rows::AMBIGUOUS,
             Self::InUse { .. } => rows::IN_USE,
             Self::Denied { denial, .. } => rows::of_kind(denial.failure.kind),
@@ -169,6 +173,7 @@ impl Trouble {
             }
             Self::ReloadRefused(findings) => Problem { findings: findings.clone(), ..problem },
             Self::NoSuchWorkload { near: None, .. }
+            | Self::NoSuchEnvironment(_)
             | Self::BadRequest(_)
             | Self::TooLarge
             | Self::TokenMissing

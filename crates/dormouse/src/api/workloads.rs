@@ -42,9 +42,7 @@ pub(super) struct LogQuery {
 )]
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<wire::Workload>>, Trouble> {
     let views = app.keeper.views().await?;
-    let registry = app.registry();
-    let clock = app.keeper.clock();
-    Ok(Json(views.iter().map(|view| report::workload(view, &registry, clock)).collect()))
+    Ok(Json(views.iter().map(|view| report::workload(view, &app)).collect()))
 }
 
 /// One workload: everything about it, why it is in its phase, what keeps it awake, until when.
@@ -62,8 +60,7 @@ pub(super) async fn show(
     Named(id): Named,
 ) -> Result<Json<wire::WorkloadDetails>, Trouble> {
     let view = view_of(&app, &id).await?;
-    let registry = app.registry();
-    Ok(Json(report::details(&view, &registry, app.keeper.clock())))
+    Ok(Json(report::details(&view, &app)))
 }
 
 /// The last lines that the workload wrote.
@@ -101,7 +98,5 @@ pub(super) async fn view_of(app: &App, id: &WorkloadId) -> Result<WorkloadView, 
 
 /// A workload as it is listed, now.
 pub(super) async fn listed(app: &App, id: &WorkloadId) -> Result<wire::Workload, Trouble> {
-    let view = view_of(app, id).await?;
-    let registry = app.registry();
-    Ok(report::workload(&view, &registry, app.keeper.clock()))
+    Ok(report::workload(&view_of(app, id).await?, app))
 }

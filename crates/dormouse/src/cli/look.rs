@@ -64,7 +64,7 @@ pub(super) async fn top(client: &Client, every: Duration, json: bool) -> Result<
             return Ok(Exit::Ok);
         }
         let clear = if watched { CLEAR } else { "" };
-        print::text(&format!("{clear}{}\n{}", totals(&summary), listing(&workloads)))?;
+        print::text(&format!("{clear}{}\n{}", totals(&summary), measured(&workloads)))?;
         if !watched {
             return Ok(Exit::Ok);
         }
@@ -119,6 +119,45 @@ fn listing(workloads: &[Workload]) -> String {
     print::table(&["NAME", "ENVIRONMENT", "PHASE", "FOR", "LEASES", "WHY"], &rows)
 }
 
+/// The table of `top`: the busiest first, then those that have freed the most.
+fn measured(workloads: &[Workload]) -> String {
+    let now = Timestamp::now();
+    let busy = |workload: &Workload| workload.usage.as_ref().map_or(-1.0, |it| it.cpu_percent);
+    let freed = |workload: &Workload| workload.memory_freed_bytes.unwrap_or_default();
+    let mut workloads: Vec<&Workload> = workloads.iter().collect();
+    workloads.sort_by(|a, b| busy(b).total_cmp(&busy(a)).then(freed(b).cmp(&freed(a))));
+    let row = |workload: &&Workload| {
+        let usage = workload.usage.as_ref();
+        let bytes = |bytes: Option<u64>| bytes.map(words::bytes).unwrap_or_default();
+        vec![
+            workload.id(),
+            workload.phase.as_str().to_owned(),
+            words::ago(&workload.since, now),
+            usage.map(|usage| format!("{:.1}", usage.cpu_percent)).unwrap_or_default(),
+            bytes(usage.map(|usage| usage.memory_bytes)),
+            usage.and_then(|usage| usage.network).map(words::rates).unwrap_or_default(),
+            usage.and_then(|usage| usage.disk).map(words::rates).unwrap_or_default(),
+            bytes(workload.memory_freed_bytes.filter(|freed| *freed > 0)),
+            words::leases(&workload.leases),
+            workload.why.clone(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = workloads.iter().map(row).collect();
+    let head = [
+        "ID",
+        "PHASE",
+        "FOR",
+        "CPU %",
+        "MEMORY",
+        "NET IN/OUT",
+        "DISK IN/OUT",
+        "FREED",
+        "LEASES",
+        "WHY",
+    ];
+    print::table(&head, &rows)
+}
+
 fn totals(summary: &Summary) -> String {
     format!(
         "dormouse {}: {} workloads, {} awake, {} asleep, {} failed; {} waiting; {} requests, \
@@ -147,6 +186,7 @@ fn explanation(details: &WorkloadDetails) -> String {
     let moment = |said: &Option<String>| said.as_deref().map(|said| words::moment(said, now));
     let next = explain.next.as_ref();
     let next = next.map(|next| format!("{}: {}", words::moment(&next.at, now), next.reason));
+    let freed = workload.memory_freed_bytes.filter(|freed| *freed > 0);
     let pairs = [
         ("since", words::moment(&workload.since, now)),
         ("idle at", moment(&workload.idle_at).unwrap_or_default()),
@@ -158,6 +198,8 @@ fn explanation(details: &WorkloadDetails) -> String {
         ("needs", needs(explain)),
         ("needed by", explain.dependents.join(", ")),
         ("runtime", explain.condition.clone().unwrap_or_default()),
+        ("uses", workload.usage.as_ref().map(words::usage).unwrap_or_default()),
+        ("sleep freed", freed.map(words::bytes).unwrap_or_default()),
     ];
     let mut text = printable_line(&headline(workload));
     text.push_str(&print::pairs(&pairs));

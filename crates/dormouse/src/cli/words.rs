@@ -1,8 +1,8 @@
-//! How moments and leases are said to people.
+//! How moments, leases and measurements are said to people.
 
 use std::time::Duration;
 
-use dormouse_wire::{Leases, Route, Workload};
+use dormouse_wire::{Leases, Rates, Route, Usage, Workload};
 use jiff::Timestamp;
 
 use crate::api::duration_text;
@@ -51,6 +51,48 @@ pub(super) fn routes(workload: &Workload) -> String {
     workload.routes.iter().map(route).collect::<Vec<_>>().join(", ")
 }
 
+/// A number of bytes in the largest unit that leaves a digit before the point.
+pub(super) fn bytes(bytes: u64) -> String {
+    scaled(bytes as f64)
+}
+
+/// Bytes a second both ways.
+pub(super) fn rates(rates: Rates) -> String {
+    format!("{}/{}", scaled(rates.in_bytes_per_second), scaled(rates.out_bytes_per_second))
+}
+
+/// What a workload uses, in one line.
+pub(super) fn usage(usage: &Usage) -> String {
+    let mut said = format!(
+        "{:.1} % of a processor, {} of memory",
+        usage.cpu_percent,
+        bytes(usage.memory_bytes)
+    );
+    if let Some(network) = usage.network {
+        said.push_str(&format!(", network in/out {} a second", rates(network)));
+    }
+    if let Some(disk) = usage.disk {
+        said.push_str(&format!(", devices in/out {} a second", rates(disk)));
+    }
+    said
+}
+
+fn scaled(bytes: f64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024.0 {
+        return format!("{bytes:.0}B");
+    }
+    let mut scaled = bytes / 1024.0;
+    let mut unit = UNITS[0];
+    for larger in &UNITS[1..] {
+        if scaled >= 1024.0 {
+            scaled /= 1024.0;
+            unit = larger;
+        }
+    }
+    format!("{scaled:.1}{unit}")
+}
+
 fn rough(duration: Duration) -> String {
     let secs = duration.as_secs();
     let unit = match secs {
@@ -72,7 +114,22 @@ fn rough(duration: Duration) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::rough;
+    use super::{bytes, rough};
+
+    #[test]
+    fn bytes_are_said_in_the_largest_unit_that_fits() {
+        let cases = [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1.0KiB"),
+            (1_572_864, "1.5MiB"),
+            (8 << 30, "8.0GiB"),
+            (5 << 50, "5120.0TiB"),
+        ];
+        for (number, said) in cases {
+            assert_eq!(bytes(number), said);
+        }
+    }
 
     #[test]
     fn a_period_is_said_in_its_two_largest_units() {

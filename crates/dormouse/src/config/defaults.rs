@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use dormouse_core::EnvironmentName;
 
 use super::address::DockerAddress;
+use super::environment::SAMPLE_INTERVAL;
 use super::report::EnvLookup;
 use super::settings::{DockerSpec, EnvironmentKind, EnvironmentSpec, Gateway, Settings, Treatment};
 
@@ -34,13 +35,17 @@ impl Settings {
         let mut environments = BTreeMap::new();
         if engine {
             let name = EnvironmentName::new("local");
+            let sample_interval = Some(SAMPLE_INTERVAL);
             let kind = EnvironmentKind::Docker(DockerSpec {
                 address: DockerAddress::unix(DOCKER_SOCKET),
                 tls: None,
                 token: None,
                 network: None,
             });
-            environments.insert(name.clone(), EnvironmentSpec { name, kind, labels: true });
+            environments.insert(
+                name.clone(),
+                EnvironmentSpec { name, kind, labels: true, sample_interval },
+            );
         }
         Self {
             gateway: Gateway::standard(env),

@@ -1,10 +1,12 @@
 //! Reads `[environment.NAME]`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use dormouse_core::EnvironmentName;
 
 use super::address;
+use super::quantities;
 use super::report::{Flaw, Report};
 use super::secret;
 use super::section::{Section, Title};
@@ -14,6 +16,9 @@ use super::values::{self, Word};
 
 /// The environment of workloads that have a `command` and name no environment.
 pub(crate) const PROCESS: &str = "process";
+
+/// How often counters are read when nothing is said.
+pub(crate) const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The environments of the file.
 #[derive(Debug, Default)]
@@ -54,7 +59,10 @@ pub(crate) fn with_implicit(
     let name = EnvironmentName::new(PROCESS);
     if !specs.contains_key(&name) && workloads.iter().any(|draft| draft.environment == name) {
         let kind = EnvironmentKind::Process;
-        specs.insert(name.clone(), EnvironmentSpec { name, kind, labels: false });
+        specs.insert(
+            name.clone(),
+            EnvironmentSpec { name, kind, labels: false, sample_interval: None },
+        );
     }
     specs
 }
@@ -68,12 +76,15 @@ fn read(
     let process = section.read(report, "process", values::flag);
     let labels_entry = section.take(report, "labels");
     let labels = labels_entry.map(|entry| read_labels(entry, &section, report));
+    let sample_interval = section.read(report, "sample_interval", quantities::sample_interval);
+    let sample_interval = sample_interval.unwrap_or(Some(SAMPLE_INTERVAL));
     section.not_yet(report, &["proxmox", "swarm", "kubernetes", "microvm"]);
     let declared = section.has("docker") || section.has("process") || section.has("proxmox");
     let spec = match (docker, process) {
         (Some(docker), None | Some(false)) => {
             let kind = EnvironmentKind::Docker(docker);
-            Some(EnvironmentSpec { name, kind, labels: labels.unwrap_or(true) })
+            let labels = labels.unwrap_or(true);
+            Some(EnvironmentSpec { name, kind, labels, sample_interval })
         }
         (Some(_), Some(true)) => {
             let flaw = Flaw::new("is of two kinds, docker and process");
@@ -83,7 +94,7 @@ fn read(
         (None, Some(true)) => {
             refuse_engine_keys(&section, report);
             let kind = EnvironmentKind::Process;
-            Some(EnvironmentSpec { name, kind, labels: false })
+            Some(EnvironmentSpec { name, kind, labels: false, sample_interval: None })
         }
         (None, None | Some(false)) => {
             if !declared {
@@ -162,7 +173,7 @@ fn read_labels(entry: &Entry, section: &Section<'_>, report: &mut Report<'_>) ->
 }
 
 fn refuse_engine_keys(section: &Section<'_>, report: &mut Report<'_>) {
-    for key in ["tls", "token", "network", "labels"] {
+    for key in ["tls", "token", "network", "labels", "sample_interval"] {
         if let Some(entry) = section.peek(key) {
             let flaw = Flaw::new("has no meaning for an environment of processes");
             section.flaw(report, entry, flaw.at(&entry.spot));

@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use dormouse_core::limits;
+
 use super::report::{Flaw, quote};
 use super::tree::{Node, Value};
 use super::values::{plain, whole};
@@ -42,6 +44,18 @@ pub(crate) fn duration_or_never(node: &Node) -> Result<Option<Duration>, Flaw> {
             Err(Flaw::new("cannot be zero, and zero is not never").hint("say \"never\""))
         }
         long => Ok(Some(long)),
+    }
+}
+
+/// How often to measure: a duration between a second and an hour, or `never`, which is `None`.
+pub(crate) fn sample_interval(node: &Node) -> Result<Option<Duration>, Flaw> {
+    let (least, most) = (limits::METER_INTERVAL_MIN, limits::METER_INTERVAL_MAX);
+    match duration_or_never(node)? {
+        Some(every) if every < least => Err(Flaw::new("must be at least \"1s\"")),
+        Some(every) if every > most => {
+            Err(Flaw::new("must be at most \"1h\"").hint("say \"never\" to measure nothing"))
+        }
+        every => Ok(every),
     }
 }
 

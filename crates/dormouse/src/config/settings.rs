@@ -81,6 +81,8 @@ pub struct EnvironmentSpec {
     pub kind: EnvironmentKind,
     /// Whether labels found there define workloads.
     pub labels: bool,
+    /// How often its counters are read; never when absent.
+    pub sample_interval: Option<Duration>,
 }
 
 /// The runtimes that this version speaks to.

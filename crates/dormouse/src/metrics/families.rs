@@ -134,11 +134,71 @@ pub(super) const ENGINE_REQUEST_SECONDS: Family = family(
     &["op"],
     "How long calls to runtimes took",
 );
+pub(super) const WORKLOAD_CPU: Family = family(
+    "workload_cpu_ratio",
+    MetricType::Gauge,
+    &["environment", "workload"],
+    "Processors that the workload keeps busy; absent while it sleeps",
+);
+pub(super) const WORKLOAD_MEMORY: Family = family(
+    "workload_memory_bytes",
+    MetricType::Gauge,
+    &["environment", "workload"],
+    "Memory of the workload, without what is only cache; absent while it sleeps",
+);
+pub(super) const WORKLOAD_NETWORK: Family = family(
+    "workload_network_bytes_per_second",
+    MetricType::Gauge,
+    &["environment", "workload", "direction"],
+    "What the workload moves over its network; the direction is in or out",
+);
+pub(super) const WORKLOAD_DISK: Family = family(
+    "workload_disk_bytes_per_second",
+    MetricType::Gauge,
+    &["environment", "workload", "direction"],
+    "What the workload moves to and from block devices; the direction is in or out",
+);
+pub(super) const MEMORY_FREED: Family = family(
+    "memory_freed_bytes",
+    MetricType::Gauge,
+    &["environment", "workload"],
+    "Memory that sleep has freed: what the workload used when it was last awake, less what it holds",
+);
+pub(super) const ENVIRONMENT_CPU: Family = family(
+    "environment_cpu_ratio",
+    MetricType::Gauge,
+    &["environment"],
+    "The share of the host's processors that everything in the environment keeps busy",
+);
+pub(super) const ENVIRONMENT_MEMORY: Family = family(
+    "environment_memory_bytes",
+    MetricType::Gauge,
+    &["environment"],
+    "Memory of everything in the environment, without what is only cache",
+);
+pub(super) const ENVIRONMENT_NETWORK: Family = family(
+    "environment_network_bytes_per_second",
+    MetricType::Gauge,
+    &["environment", "direction"],
+    "What everything in the environment moves over its networks; the direction is in or out",
+);
+pub(super) const ENVIRONMENT_DISK: Family = family(
+    "environment_disk_bytes_per_second",
+    MetricType::Gauge,
+    &["environment", "direction"],
+    "What everything in the environment moves to and from block devices; the direction is in or out",
+);
+pub(super) const ENVIRONMENT_DISK_USAGE: Family = family(
+    "environment_disk_usage_bytes",
+    MetricType::Gauge,
+    &["environment", "kind"],
+    "What the runtime keeps on disk; the kind is images, containers, volumes or build_cache",
+);
 pub(super) const BUILD_INFO: Family =
     family("build_info", MetricType::Gauge, &["version"], "Always 1; the version is in the label");
 
 /// All of them, in the order of a scrape.
-pub const FAMILIES: [Family; 22] = [
+pub const FAMILIES: [Family; 32] = [
     WAKES,
     WAKE_SECONDS,
     RESTS,
@@ -160,6 +220,16 @@ pub const FAMILIES: [Family; 22] = [
     WATCH_UP,
     FEED_RESYNCS,
     ENGINE_REQUEST_SECONDS,
+    WORKLOAD_CPU,
+    WORKLOAD_MEMORY,
+    WORKLOAD_NETWORK,
+    WORKLOAD_DISK,
+    MEMORY_FREED,
+    ENVIRONMENT_CPU,
+    ENVIRONMENT_MEMORY,
+    ENVIRONMENT_NETWORK,
+    ENVIRONMENT_DISK,
+    ENVIRONMENT_DISK_USAGE,
     BUILD_INFO,
 ];
 

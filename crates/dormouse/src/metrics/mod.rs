@@ -5,6 +5,7 @@
 //! workload goes with it.
 
 mod families;
+mod measured;
 mod page;
 mod tally;
 mod traffic;
@@ -23,6 +24,7 @@ use prometheus_client::registry::Registry as Page;
 pub use families::{FAMILIES, Family};
 pub use traffic::{SiteTable, Traffic};
 
+use crate::metering::Board;
 use crate::registry::Registry;
 use crate::watch::Watches;
 use page::Scrape;
@@ -41,6 +43,7 @@ pub struct Metrics {
     house: Mutex<House>,
     gates: Mutex<Gates>,
     traffic: OnceLock<Traffic>,
+    board: OnceLock<Arc<Board>>,
 }
 
 /// What does not belong to a workload.
@@ -74,6 +77,12 @@ impl Metrics {
     pub fn connect(&self, traffic: Traffic) {
         // Only one data plane is ever connected.
         let _ = self.traffic.set(traffic);
+    }
+
+    /// Where measurements are read from now on. The first one said stays.
+    pub fn measure(&self, board: Arc<Board>) {
+        // Only one board is ever written on.
+        let _ = self.board.set(board);
     }
 
     /// The totals.

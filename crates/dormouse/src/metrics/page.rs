@@ -42,6 +42,7 @@ impl Collector for Scrape {
         self.sleep(&mut encoder)?;
         self.requests(&mut encoder)?;
         self.data_plane(&mut encoder)?;
+        self.measured(&mut encoder)?;
         self.environments(&mut encoder)
     }
 }
@@ -183,20 +184,23 @@ impl Scrape {
 }
 
 /// The series of one metric.
-struct Series<'a> {
+pub(super) struct Series<'a> {
     encoder: MetricEncoder<'a>,
     names: &'static [&'static str],
 }
 
 impl<'a> Series<'a> {
-    fn begin(encoder: &'a mut DescriptorEncoder<'_>, family: &Family) -> Result<Self, fmt::Error> {
+    pub(super) fn begin(
+        encoder: &'a mut DescriptorEncoder<'_>,
+        family: &Family,
+    ) -> Result<Self, fmt::Error> {
         let (name, help) = (family.name, family.help);
         let encoder = encoder.encode_descriptor(name, help, None, family.kind)?;
         Ok(Self { encoder, names: family.labels })
     }
 
     /// A series of one workload; `values` are the labels after environment and workload.
-    fn of_workload(
+    pub(super) fn of_workload(
         &mut self,
         id: &WorkloadId,
         values: &[&str],
@@ -207,7 +211,7 @@ impl<'a> Series<'a> {
         self.of(&all, metric)
     }
 
-    fn of(&mut self, values: &[&str], metric: &impl EncodeMetric) -> fmt::Result {
+    pub(super) fn of(&mut self, values: &[&str], metric: &impl EncodeMetric) -> fmt::Result {
         debug_assert_eq!(values.len(), self.names.len());
         let labels: Vec<(&str, &str)> =
             self.names.iter().copied().zip(values.iter().copied()).collect();

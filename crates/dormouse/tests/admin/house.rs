@@ -10,6 +10,7 @@ use dormouse::api::{AdminListener, AdminState, serve_admin};
 use dormouse::client::{Address, Call, Client, ClientError};
 use dormouse::conductor::{Adapters, ReloadRequest, Score};
 use dormouse::config::{AdminToken, Listen, load};
+use dormouse::metering::{Board, Meters};
 use dormouse::metrics::{Metrics, SiteTable, Traffic};
 use dormouse::pins::Pins;
 use dormouse::registry::{Registry, assemble};
@@ -107,21 +108,30 @@ impl House {
         let reading = watch::Sender::new(Arc::new(Reading::default()));
         let adapters_sender = watch::Sender::new(Arc::clone(&adapters));
         let sites = watch::Sender::new(SiteTable::default());
+        let meters = watch::Sender::new(Meters::default());
         let (reload, reloads) = mpsc::channel(1);
         let score = Score {
             registry: registry_sender.subscribe(),
             reading: reading.subscribe(),
             adapters: adapters_sender.subscribe(),
+            meters: meters.subscribe(),
             sites: sites.subscribe(),
             watches: Watches::default(),
             reload,
         };
         metrics.connect(Traffic { counters: Arc::default(), sites: score.sites.clone() });
+        let board = Arc::<Board>::default();
         let listen = Listen::At(([127, 0, 0, 1], 0).into());
         let listener = AdminListener::bind(&listen).await.unwrap();
         let Listen::At(address) = listener.listen().unwrap() else { panic!("not an address") };
-        let state =
-            AdminState { keeper: keeper.clone(), score, pins: Arc::clone(&pins), metrics, tokens };
+        let state = AdminState {
+            keeper: keeper.clone(),
+            score,
+            pins: Arc::clone(&pins),
+            metrics,
+            board,
+            tokens,
+        };
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("admin.sock");
         let unix = AdminListener::bind(&Listen::Unix(socket.clone())).await.unwrap();
