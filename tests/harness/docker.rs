@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use dormouse_testkit::door::{Door, Hold};
 use dormouse_testkit::engine::{Call, ContainerSpec, RawClient, RawLines};
 use dormouse_testkit::images::RealEngine;
-use dormouse_testkit::recorder::{Hold, Recorder};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -24,7 +24,7 @@ const PORT: u16 = 8080;
 pub(crate) struct Docker {
     /// For everything that has no method here.
     pub(crate) engine: RealEngine,
-    recorder: Recorder,
+    door: Door,
     prefix: String,
     image: String,
     history: Arc<Mutex<Vec<Happening>>>,
@@ -65,17 +65,17 @@ impl Docker {
         let serial = TESTS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("dormouse-story-{}-{serial}-", std::process::id());
         let image = engine.ensure(testapp::image()).await.unwrap();
-        let recorder = Recorder::before(engine.socket()).unwrap();
+        let door = Door::before(engine.socket()).unwrap();
         let history = Arc::default();
         let mut listener = JoinSet::new();
         let events = listen(engine.client(), &prefix).await.unwrap();
         listener.spawn(keep(events, Arc::clone(&history)));
-        Self { engine, recorder, prefix, image, history, _listener: listener }
+        Self { engine, door, prefix, image, history, _listener: listener }
     }
 
     /// Where dormouse should look for the engine: every call there is recorded.
     pub(crate) fn socket(&self) -> &Path {
-        self.recorder.socket()
+        self.door.socket()
     }
 
     /// The engine as the environment `local`, whose labels mean nothing.
@@ -113,17 +113,17 @@ impl Docker {
 
     /// Every call that dormouse made at the engine, oldest first, since they were last forgotten.
     pub(crate) fn calls(&self) -> Vec<Call> {
-        self.recorder.calls()
+        self.door.calls()
     }
 
     /// Holds back every call of one operation that dormouse makes, for as long as the answer lives.
     pub(crate) fn hold(&self, op: &str) -> Hold {
-        self.recorder.hold(op)
+        self.door.hold(op)
     }
 
     /// Counts from here on.
     pub(crate) fn forget_calls(&self) {
-        self.recorder.forget();
+        self.door.forget();
     }
 
     /// How often dormouse has asked the engine for one operation on a container: `start`, `stop`,

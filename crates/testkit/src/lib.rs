@@ -2,7 +2,7 @@
 //! one conformance suite for every provider, and the tools around them.
 
 pub mod conformance;
+pub mod door;
 pub mod engine;
 pub mod images;
 pub mod private_engine;
-pub mod recorder;
