@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dormouse_core::fleet::{self, Key};
+use dormouse_core::lifecycle::Event;
 use dormouse_core::{EnvironmentName, WorkloadId};
 use tokio::sync::watch;
 
@@ -87,9 +88,10 @@ impl Keeper {
             Ok(policy) => fleet::Event::Define { id: id.clone(), policy },
             Err(message) => fleet::Event::Misdefine { id: id.clone(), message },
         };
-        if let Some(workload) = known.and_then(|key| self.workloads.get_mut(&key)) {
-            workload.launch.clone_from(&definition.launch);
-        }
+        let relaunched = known.filter(|key| {
+            let workload = self.workloads.get_mut(key);
+            workload.is_some_and(|it| replace(&mut it.launch, &definition.launch))
+        });
         if known.is_none() {
             // The core gives the key; its first effects wait until the workload is known here.
             self.fleet.handle(event, now);
@@ -97,6 +99,9 @@ impl Keeper {
             self.insert(key, definition);
         } else {
             self.fleet.handle(event, now);
+        }
+        if let Some(key) = relaunched {
+            self.fleet.handle(fleet::Event::Workload(key, Event::PolicyChanged), now);
         }
         let key = self.fleet.key(&id)?;
         if let (Some(workload), Some(timeout)) = (self.workloads.get(&key), wake_timeout) {
@@ -133,4 +138,11 @@ impl Keeper {
         };
         self.workloads.insert(key, workload);
     }
+}
+
+/// Whether it is another one than before.
+fn replace<T: Clone + PartialEq>(before: &mut T, now: &T) -> bool {
+    let differs = before != now;
+    before.clone_from(now);
+    differs
 }

@@ -114,7 +114,12 @@ fn idle_at(entry: &Entry, activity: Option<Activity>) -> Option<Timestamp> {
         return None;
     }
     let last_use = activity.last_use.max(entry.released_at);
-    entry.policy.idle_timeout.map(|idle| last_use + idle)
+    let due = last_use + entry.policy.idle_timeout?;
+    Some(match ready.check {
+        // One that was adopted, or whose gate has opened again, gets a whole period from then on.
+        Check::At(at) | Check::PutOff(at) => due.max(at),
+        Check::Asked { .. } | Check::Never => due,
+    })
 }
 
 fn retry_at(phase: &Phase) -> Option<Timestamp> {

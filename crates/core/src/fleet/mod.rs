@@ -64,9 +64,7 @@ impl Fleet {
             Event::Define { id, policy } => self.define(id, policy, now),
             Event::Misdefine { id, message } => self.misdefine(id, message, now),
             Event::Forget { id } => self.forget(&id, now),
-            Event::EnvironmentReached(environment) => {
-                self.reachable.insert(environment);
-            }
+            Event::EnvironmentReached(environment) => self.environment_reached(environment),
             Event::EnvironmentLost(environment) => self.environment_lost(&environment),
             Event::Pin { key, until } => self.pin(key, until),
             Event::Unpin { key } => self.unpin(key, now),
@@ -252,6 +250,7 @@ impl Fleet {
             | lifecycle::Event::SleepAsked(_)
             | lifecycle::Event::SleepForced(_)
             | lifecycle::Event::EnvironmentLost
+            | lifecycle::Event::EnvironmentReached
             | lifecycle::Event::NeighboursChanged
             | lifecycle::Event::PolicyChanged
             | lifecycle::Event::DeadlineReached
@@ -361,14 +360,20 @@ impl Fleet {
     }
 
     fn environment_lost(&mut self, environment: &EnvironmentName) {
-        if !self.reachable.remove(environment) {
-            return;
+        if self.reachable.remove(environment) {
+            self.tell_all_in(environment, &lifecycle::Event::EnvironmentLost);
         }
-        let hit = |id: &WorkloadId| id.environment() == environment.as_str();
-        let keys: Vec<Key> =
-            self.by_id.iter().filter(|(id, _)| hit(id)).map(|(_, &key)| key).collect();
-        let lost = keys.into_iter().map(|key| (key, lifecycle::Event::EnvironmentLost));
-        self.pending.extend(lost);
+    }
+
+    fn environment_reached(&mut self, environment: EnvironmentName) {
+        if self.reachable.insert(environment.clone()) {
+            self.tell_all_in(&environment, &lifecycle::Event::EnvironmentReached);
+        }
+    }
+
+    fn tell_all_in(&mut self, environment: &EnvironmentName, event: &lifecycle::Event) {
+        let inside = self.by_id.iter().filter(|(id, _)| id.environment() == environment.as_str());
+        self.pending.extend(inside.map(|(_, &key)| (key, event.clone())));
     }
 
     fn reach(&self, id: &WorkloadId) -> Reach {

@@ -30,8 +30,13 @@ pub(super) fn step(
             effects.push(Effect::Answer(ticket, SleepAnswer::AlreadyAsleep));
             Phase::Asleep(phase)
         }
+        Event::PolicyChanged => {
+            // Somebody may have mended what failed.
+            effects.push(Effect::Calm);
+            Phase::Asleep(phase)
+        }
         Event::EnvironmentLost
-        | Event::PolicyChanged
+        | Event::EnvironmentReached
         | Event::DeadlineReached
         | Event::GateClosed { .. }
         | Event::ActivityRead { .. }

@@ -53,6 +53,7 @@ pub(super) fn step(
             DrainCause::Asked(_) | DrainCause::Forced { .. } => Phase::Draining(phase),
         },
         Event::NeighboursChanged
+        | Event::EnvironmentReached
         | Event::ActivityRead { .. }
         | Event::Started { .. }
         | Event::Rested { .. }

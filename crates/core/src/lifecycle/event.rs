@@ -18,9 +18,11 @@ pub enum Event {
     Observed(Observation),
     /// The environment stopped answering.
     EnvironmentLost,
+    /// The environment answers, for the first time or again.
+    EnvironmentReached,
     /// Needs came further, or nobody needs it to run to its end any more.
     NeighboursChanged,
-    /// The policy was replaced.
+    /// The policy was replaced, or how it is started, reached or probed.
     PolicyChanged,
     /// The deadline that the phase asked for has come.
     DeadlineReached,
@@ -134,6 +136,7 @@ impl Event {
             | Self::SleepForced(_)
             | Self::Observed(_)
             | Self::EnvironmentLost
+            | Self::EnvironmentReached
             | Self::NeighboursChanged
             | Self::PolicyChanged
             | Self::DeadlineReached

@@ -32,15 +32,18 @@ pub(super) fn step(
                 sleep(phase, ticket, &facts.unpinned(), now, effects)
             }
         },
-        Event::PolicyChanged => {
-            let settle = settle_check(phase.retry, facts, now);
-            Phase::Failed(Failed { settle, ..phase })
-        }
+        Event::PolicyChanged => corrected(phase, facts, now, effects),
+        Event::EnvironmentReached => match phase.settle {
+            Check::PutOff(_) => settle(phase, facts, now, effects),
+            Check::Asked { .. } | Check::At(_) | Check::Never => Phase::Failed(phase),
+        },
         Event::ActivityRead { epoch, activity } => match phase.settle {
             Check::Asked { epoch: asked, .. } if asked == epoch => {
                 judge(phase, activity, facts, now, effects)
             }
-            Check::Asked { .. } | Check::At(_) | Check::Never => Phase::Failed(phase),
+            Check::Asked { .. } | Check::At(_) | Check::PutOff(_) | Check::Never => {
+                Phase::Failed(phase)
+            }
         },
         Event::LogRead(log) => {
             let failure = Failure { log, ..phase.failure };
@@ -90,6 +93,18 @@ fn settle_check(retry: Retry, facts: &Facts<'_>, now: Timestamp) -> Check {
         (Some(idle), Retry::At(at)) => Check::At(at.max(now + idle)),
         (Some(idle), Retry::Open) => Check::At(now + idle),
     }
+}
+
+/// Somebody may have mended what failed: nobody waits for the end of the backoff any more.
+fn corrected(phase: Failed, facts: &Facts<'_>, now: Timestamp, effects: &mut Effects) -> Phase {
+    effects.push(Effect::Calm);
+    // Callers are turned away no more, and the next one is heard.
+    effects.push(Effect::ShutGate);
+    if let Some(cause) = facts.want() {
+        return waking::begin(cause, &facts.calm(), now, effects);
+    }
+    let retry = Retry::Open;
+    Phase::Failed(Failed { retry, settle: settle_check(retry, facts, now), ..phase })
 }
 
 fn sleep(
@@ -170,7 +185,7 @@ fn judge(
     let settle = if activity.served > 0 || facts.wanted() {
         settle_check(phase.retry, facts, now)
     } else if facts.environment == Reach::Unreachable {
-        Check::At(now + limits::RESYNC_EVERY)
+        Check::PutOff(now + limits::RESYNC_EVERY)
     } else {
         return rest(&phase, facts, now, effects);
     };

@@ -37,6 +37,7 @@ pub(super) fn step(
             Phase::Gone(phase)
         }
         Event::EnvironmentLost
+        | Event::EnvironmentReached
         | Event::NeighboursChanged
         | Event::PolicyChanged
         | Event::DeadlineReached
@@ -52,6 +53,8 @@ pub(super) fn step(
 
 /// It has been removed: tell everybody who waits.
 pub(super) fn enter(now: Timestamp, effects: &mut Effects) -> Phase {
+    // What is created anew under its name begins anew.
+    effects.push(Effect::Calm);
     let retry_at = now + limits::RETRY_DELAY_MIN;
     let message = "the runtime knows nothing under its name".to_owned();
     effects.push(Effect::Tell(Step { kind: StepKind::Error, message, dependency: None }));

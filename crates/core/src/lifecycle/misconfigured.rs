@@ -22,6 +22,7 @@ pub(super) fn step(
         }
         Event::Observed(_)
         | Event::EnvironmentLost
+        | Event::EnvironmentReached
         | Event::NeighboursChanged
         | Event::PolicyChanged
         | Event::DeadlineReached

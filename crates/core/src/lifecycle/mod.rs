@@ -168,6 +168,11 @@ impl Facts<'_> {
         Self { pin: Pinned::No, ..self.clone() }
     }
 
+    /// The same facts, when what failed before counts no more.
+    fn calm(&self) -> Self {
+        Self { failures: 0, not_before: Timestamp::ZERO, ..self.clone() }
+    }
+
     /// When a workload whose last use was at `last_use` has been idle for long enough.
     fn idle_due(&self, last_use: Timestamp) -> Option<Timestamp> {
         self.policy.idle_timeout.map(|idle| last_use + idle)

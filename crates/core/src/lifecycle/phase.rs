@@ -131,6 +131,8 @@ pub enum Check {
         /// When to ask again if no answer has come.
         again_at: Timestamp,
     },
+    /// It was due while the environment did not answer: as soon as that answers, or at this moment.
+    PutOff(Timestamp),
 }
 
 /// See [`Phase::Draining`].
@@ -425,7 +427,9 @@ impl Check {
     pub(super) fn deadline(self) -> Option<(Timestamp, TimerReason)> {
         match self {
             Self::Never => None,
-            Self::At(at) | Self::Asked { again_at: at, .. } => Some((at, TimerReason::IdleCheck)),
+            Self::At(at) | Self::PutOff(at) | Self::Asked { again_at: at, .. } => {
+                Some((at, TimerReason::IdleCheck))
+            }
         }
     }
 }

@@ -28,6 +28,12 @@ pub(super) fn step(
             Check::Asked { epoch: asked, .. } if asked == epoch => {
                 judge(phase, activity, facts, now, effects)
             }
+            Check::Asked { .. } | Check::At(_) | Check::PutOff(_) | Check::Never => {
+                Phase::Ready(phase)
+            }
+        },
+        Event::EnvironmentReached => match phase.check {
+            Check::PutOff(_) => deadline_reached(phase, facts, now, effects),
             Check::Asked { .. } | Check::At(_) | Check::Never => Phase::Ready(phase),
         },
         Event::Observed(observation) => observed(phase, observation.condition, facts, now, effects),
@@ -130,7 +136,7 @@ fn judge(
         return Phase::Ready(Ready { check: Check::At(due), ..phase });
     }
     if facts.environment == Reach::Unreachable {
-        let check = Check::At(now + limits::RESYNC_EVERY);
+        let check = Check::PutOff(now + limits::RESYNC_EVERY);
         return Phase::Ready(Ready { check, ..phase });
     }
     draining::begin(phase.run, DrainCause::Idle, facts, now, effects)

@@ -41,6 +41,7 @@ pub(super) fn step(
         | Event::Rested { .. }
         | Event::NeighboursChanged
         | Event::EnvironmentLost
+        | Event::EnvironmentReached
         | Event::PolicyChanged
         | Event::GateClosed { .. }
         | Event::ActivityRead { .. }

@@ -44,6 +44,7 @@ pub(super) fn step(
             Phase::Unknown(phase)
         }
         Event::EnvironmentLost
+        | Event::EnvironmentReached
         | Event::NeighboursChanged
         | Event::PolicyChanged
         | Event::GateClosed { .. }

@@ -30,10 +30,14 @@ pub(super) fn step(
         Event::NeighboursChanged => needs_moved(phase, facts, now, effects),
         Event::PolicyChanged => match phase.step {
             WakeStep::Needs { .. } => await_needs(phase, facts, now, effects),
-            WakeStep::Backoff { .. }
-            | WakeStep::Starting { .. }
-            | WakeStep::Probing { .. }
-            | WakeStep::Completing { .. } => Phase::Waking(phase),
+            WakeStep::Backoff { .. } => {
+                // Somebody may have mended what failed.
+                effects.push(Effect::Calm);
+                await_needs(phase, facts, now, effects)
+            }
+            WakeStep::Starting { .. } | WakeStep::Probing { .. } | WakeStep::Completing { .. } => {
+                Phase::Waking(phase)
+            }
         },
         Event::DeadlineReached => deadline_reached(phase, facts, now, effects),
         Event::SleepAsked(ticket) | Event::SleepForced(ticket) => {
@@ -46,6 +50,7 @@ pub(super) fn step(
         Event::Wanted(_)
         | Event::Started { .. }
         | Event::EnvironmentLost
+        | Event::EnvironmentReached
         | Event::GateClosed { .. }
         | Event::ActivityRead { .. }
         | Event::LeasesEnded { .. }

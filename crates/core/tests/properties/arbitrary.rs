@@ -115,6 +115,7 @@ fn check() -> impl Strategy<Value = Check> {
     prop_oneof![
         Just(Check::Never),
         moment().prop_map(Check::At),
+        moment().prop_map(Check::PutOff),
         (epoch(), moment()).prop_map(|(epoch, again_at)| Check::Asked { epoch, again_at }),
     ]
 }
@@ -273,6 +274,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         3 => (condition(), moment())
             .prop_map(|(condition, as_of)| Event::Observed(Observation { condition, as_of })),
         1 => Just(Event::EnvironmentLost),
+        1 => Just(Event::EnvironmentReached),
         1 => Just(Event::NeighboursChanged),
         1 => Just(Event::PolicyChanged),
         2 => Just(Event::DeadlineReached),

@@ -188,6 +188,7 @@ impl Witness {
             }
             lifecycle::Event::Wanted(_)
             | lifecycle::Event::EnvironmentLost
+            | lifecycle::Event::EnvironmentReached
             | lifecycle::Event::NeighboursChanged
             | lifecycle::Event::PolicyChanged
             | lifecycle::Event::DeadlineReached
