@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::claims::{self, Claims};
 use crate::config::Settings;
 use crate::gatekeeping::Gatekeeping;
 use crate::metering::Meters;
@@ -74,6 +75,9 @@ pub struct Conductor {
     reloader: Reloader,
     runtimes: Runtimes,
     sources: Sources,
+    claims: Claims,
+    /// Whether another house keeps something that we define.
+    refused: bool,
     keeper: Handle,
     routes: Routes<Gatekeeping>,
     version: u64,
@@ -115,6 +119,8 @@ impl Conductor {
             reloader,
             runtimes: Runtimes::default(),
             sources: Sources::default(),
+            claims: Claims::open(who(&settings)),
+            refused: false,
             keeper,
             routes,
             version: 0,
@@ -150,6 +156,7 @@ impl Conductor {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = changed.notified() => self.labels_changed().await,
+                () = look_again(), if self.refused => self.labels_changed().await,
                 Some(()) = files.changed() => {
                     self.reload().await;
                     files.follow(self.reloader.last());
@@ -221,6 +228,7 @@ impl Conductor {
     /// Makes one registry of the settings and the labels, and makes it hold.
     async fn apply(&mut self, settings: &Settings) -> Result<(), ApplyError> {
         let mut registry = assemble(self.version + 1, settings, &self.sources.found());
+        self.refused = self.claims.stake(&mut registry).await;
         let current = Arc::clone(&self.registry.borrow());
         let differs = {
             let version = std::mem::replace(&mut registry.version, current.version);
@@ -261,6 +269,17 @@ impl Conductor {
         let counters = |id: &WorkloadId| before.get(id).map(Arc::clone).unwrap_or_default();
         Arc::new(registry.workloads.keys().map(|id| (id.clone(), counters(id))).collect())
     }
+}
+
+/// Who keeps what we claim, in the words that another house shows.
+fn who(settings: &Settings) -> String {
+    let admin: Vec<String> = settings.gateway.admin.iter().map(ToString::to_string).collect();
+    format!("process {}, whose admin side is {}", std::process::id(), admin.join(", "))
+}
+
+/// Ends when it is time to see whether another house has let go of something.
+async fn look_again() {
+    tokio::time::sleep(claims::LOOK_AGAIN_EVERY).await;
 }
 
 fn route_table(

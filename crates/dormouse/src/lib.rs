@@ -1,6 +1,7 @@
 //! Dormouse as a library: the composition of all rooms, and the parts that only meet here.
 
 pub mod api;
+mod claims;
 pub mod cli;
 pub mod client;
 pub mod conductor;
