@@ -12,10 +12,11 @@ use dormouse_testkit::engine::Call;
 use dormouse_wire::Phase;
 use harness::admin::Admin;
 use harness::client::{exchange, get};
-use harness::dice::{self, Dice};
+use harness::dice::Dice;
 use harness::docker::{App, Docker};
 use harness::eventually;
 use harness::house::House;
+use harness::report::{Report, scale};
 use harness::testapp;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -31,21 +32,21 @@ const SOON: Duration = Duration::from_secs(5);
 const REST_MAX: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_dormouse_comes_back_and_rests_and_wakes_nothing() {
-    let seed = dice::seed();
+async fn r05_a_killed_dormouse_comes_back_and_rests_and_wakes_nothing() {
+    let mut report = Report::of("R05");
+    let seed = report.seed();
     let houses = tokio::join!(survive(seed, "one"), survive(seed ^ 0xBEEF, "two"));
     let (Some(one), Some(two)) = houses else { return };
     let mut met = one.met;
     for (phase, count) in two.met {
         *met.entry(phase).or_default() += count;
     }
-    let wrong = [one.wrong, two.wrong].concat();
-    println!("{} kills, {} failures, seed {seed}", KILLS * 2, wrong.len());
-    println!("phases at the kills: {met:?}");
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    report.cases((0..2 * KILLS * scale()).map(|_| Ok::<(), String>(())));
+    report.cases([one.wrong, two.wrong].concat().into_iter().map(Err));
     for phase in ["waking", "ready", "draining", "settling", "asleep"] {
         assert!(met.contains_key(phase), "no kill met a workload that was {phase}");
     }
+    report.finish(format_args!("kills, and what went wrong; phases at the kills: {met:?}"));
 }
 
 /// What became of one house.
@@ -81,7 +82,7 @@ async fn survive(seed: u64, marker: &str) -> Option<Outcome> {
     let mut dice = Dice::new(seed);
     let mut outcome = Outcome::default();
     let mut windows = Vec::new();
-    for round in 0..KILLS {
+    for round in 0..KILLS * scale() {
         let visits = match round % 5 {
             0 => cast.drain(&house).await,
             _ => cast.visit(&house, &mut dice),

@@ -11,8 +11,10 @@ use dormouse_core::limits::RESYNC_EVERY;
 use dormouse_testkit::engine::{ContainerSpec, EventFaults, FakeEngine};
 use dormouse_wire::Phase;
 use harness::client::{fetch, get};
+use harness::dice;
 use harness::eventually;
 use harness::house::House;
+use harness::report::Report;
 use tokio::task::JoinSet;
 
 /// How much longer than until the next listing it may take to know the truth.
@@ -22,20 +24,34 @@ const AT_ONCE: Duration = Duration::from_secs(5);
 /// How often a bad stream is cut.
 const CUT_EVERY: Duration = Duration::from_millis(100);
 const CUTS: u32 = 30;
+/// Who asks for each workload at once.
+const CROWD: usize = 50;
 /// The pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// None of them reads like the beginning of an id.
 const NAMES: [&str; 6] = ["web-a", "web-b", "web-c", "web-d", "web-e", "web-f"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_any_event_the_truth_is_known_by_the_next_listing() {
+async fn r07_without_any_event_the_truth_is_known_by_the_next_listing() {
     let lost = EventFaults { lost: 1.0, ..EventFaults::default() };
     check(lost, RESYNC_EVERY + MARGIN).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_half_of_the_events_the_truth_is_known_by_the_next_listing() {
-    for seed in [1, 2] {
+async fn r07_with_every_event_twice_and_late_the_truth_is_known_at_once() {
+    let bad = EventFaults {
+        doubled: 1.0,
+        reordered: 0.5,
+        delay: Duration::from_millis(200),
+        ..EventFaults::default()
+    };
+    check(bad, AT_ONCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r07_with_half_of_the_events_the_truth_is_known_by_the_next_listing() {
+    let first = dice::seed();
+    for seed in [first, first + 1] {
         let bad = EventFaults {
             seed,
             lost: 0.5,
@@ -50,7 +66,7 @@ async fn with_half_of_the_events_the_truth_is_known_by_the_next_listing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_that_is_cut_again_and_again_loses_nothing() {
+async fn r07_a_stream_that_is_cut_again_and_again_loses_nothing() {
     let engine = FakeEngine::docker().await;
     let house = serve(&engine).await;
     let cuts = async {
@@ -77,21 +93,38 @@ async fn a_stream_that_is_cut_again_and_again_loses_nothing() {
 }
 
 async fn check(faults: EventFaults, within: Duration) {
-    println!("{faults:?}");
+    let mut report = Report::of("R07");
+    let told = format!("{faults:?}");
     let engine = FakeEngine::docker().await;
     let house = serve(&engine).await;
     engine.faults().set_events(faults);
     act(&engine, &house).await;
     check_known(&engine, &house, within).await;
-    // And who is asked for is served, whatever was lost.
+    // And who is asked for is served by one start, whatever was lost.
+    let starts = NAMES.map(|name| engine.starts(name));
+    let sleeping = NAMES.map(|name| engine.state_of(name) != Some("running"));
     let mut requests = JoinSet::new();
-    for name in NAMES {
-        let (at, request) = (house.http, get(&format!("{name}.test"), "/"));
-        requests.spawn(async move { fetch(at, request).await });
+    for _ in 0..CROWD {
+        for name in NAMES {
+            let (at, request) = (house.http, get(&format!("{name}.test"), "/"));
+            requests.spawn(async move { fetch(at, request).await });
+        }
     }
-    for answer in requests.join_all().await {
-        assert_eq!(answer.status, 200, "{}", answer.text());
+    report.cases(
+        requests
+            .join_all()
+            .await
+            .into_iter()
+            .map(|answer| (answer.status == 200).then_some(()).ok_or_else(|| answer.text())),
+    );
+    for (index, name) in NAMES.into_iter().enumerate() {
+        let paused = name == "web-d";
+        let expected = starts[index] + usize::from(sleeping[index] && !paused);
+        let started = engine.starts(name);
+        let once = (started == expected).then_some(());
+        report.case(once.ok_or_else(|| format!("{name}: {started} starts, not {expected}")));
     }
+    report.finish(format_args!("requests and starts under {told}"));
 }
 
 async fn serve(engine: &FakeEngine) -> House {

@@ -14,6 +14,7 @@ use futures_util::StreamExt;
 use harness::client::{Stream, exchange, get};
 use harness::docker::{App, Docker};
 use harness::house::House;
+use harness::report::Report;
 use http::Request;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
@@ -37,7 +38,7 @@ struct Ended {
 }
 
 #[tokio::test]
-async fn whatever_outlasts_idle_timeout_keeps_its_workload_awake() {
+async fn r04_whatever_outlasts_idle_timeout_keeps_its_workload_awake() {
     let Some(docker) = Docker::of_machine().await else { return };
     let download = docker.app("download", &[]).await;
     let upload = docker.app("upload", &[]).await;
@@ -50,16 +51,20 @@ async fn whatever_outlasts_idle_timeout_keeps_its_workload_awake() {
         socket.workload("idle_timeout = \"3s\"\nrest = \"pause\""),
     ];
     let house = House::start(&(docker.environment() + &workloads.concat())).await;
-    tokio::join!(
+    let (one, two, three, four) = tokio::join!(
         check(&docker, &download, ("stop", "die"), slow_download(&house, &download)),
         check(&docker, &upload, ("stop", "die"), slow_upload(&house, &upload)),
         check(&docker, &events, ("stop", "die"), event_stream(&house, &events, LASTS)),
         check(&docker, &socket, ("pause", "pause"), silent_socket(&house, &socket, LASTS)),
     );
+    let mut report = Report::of("R04");
+    report.cases([one, two, three, four]);
+    report
+        .finish("a download, an upload, an event stream and a WebSocket, each above idle_timeout");
 }
 
 #[tokio::test]
-async fn the_last_of_several_decides() {
+async fn r04_the_last_of_several_decides() {
     let Some(docker) = Docker::of_machine().await else { return };
     let app = docker.app("web", &[]).await;
     let workload = app.workload("idle_timeout = \"3s\"");
@@ -73,10 +78,12 @@ async fn the_last_of_several_decides() {
         assert!(first.by < third.not_before && third.by < second.not_before);
         second
     };
-    check(&docker, &app, ("stop", "die"), last_of_three).await;
+    let mut report = Report::of("R04");
+    report.case(check(&docker, &app, ("stop", "die"), last_of_three).await);
     house.admin.until("web", Phase::Asleep).await;
     let leases = house.admin.workload("web").await.leases;
     assert_eq!((leases.request, leases.connection), (0, 0));
+    report.finish("three uses that overlap");
 }
 
 /// Uses an app until the use ends, and looks at the engine when it is put to rest: `asked` is the
@@ -86,7 +93,7 @@ async fn check(
     app: &App,
     (asked, said): (&str, &str),
     use_it: impl Future<Output = Ended>,
-) {
+) -> Result<(), String> {
     let began = SystemTime::now();
     let ended = use_it.await;
     let lasted = ended.not_before.duration_since(began).unwrap();
@@ -94,13 +101,16 @@ async fn check(
 
     let rested = docker.said(app, said, 1).await;
     let idle_at = ended.not_before + IDLE;
-    assert!(rested >= idle_at, "{}: rested {:?} early", app.short, idle_at.duration_since(rested));
+    if let Ok(early) = idle_at.duration_since(rested) {
+        return Err(format!("{}: rested {early:?} early", app.short));
+    }
     let asked_at = docker.last_call_of(app, asked).unwrap();
     let late = asked_at.duration_since(ended.by + IDLE).unwrap_or_default();
     println!("{}: {asked} was asked {late:?} late", app.short);
     assert!(late <= LATE_MAX, "{}: {late:?} late", app.short);
     assert_eq!(docker.calls_of(app, asked), 1);
     assert_eq!(docker.calls_of(app, "start"), 1, "{} was woken once", app.short);
+    Ok(())
 }
 
 async fn slow_download(house: &House, app: &App) -> Ended {

@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use dormouse_wire::{Event, Phase};
 use harness::admin::Admin;
 use harness::client::{Stream, exchange, get};
-use harness::dice::{self, Dice};
+use harness::dice::Dice;
 use harness::docker::{App, Docker};
 use harness::house::House;
+use harness::report::Report;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -69,9 +70,10 @@ struct Race {
 type Moves = Arc<Mutex<Vec<(jiff::Timestamp, String, String)>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_request_is_lost_to_a_rest() {
+async fn r02_no_request_is_lost_to_a_rest() {
     let Some(docker) = Docker::of_machine().await else { return };
-    let seed = dice::seed();
+    let mut verdict = Report::of("R02");
+    let seed = verdict.seed();
     let mut configuration = docker.environment();
     let mut lanes = Vec::new();
     for (index, course) in COURSES.iter().enumerate() {
@@ -100,14 +102,13 @@ async fn no_request_is_lost_to_a_rest() {
         running.spawn(racer.race(lane));
     }
     let races: Vec<Race> = running.join_all().await.into_iter().flatten().collect();
-    let failures = races.iter().filter(|race| race.failure.is_some()).count();
-    println!("{} races, {failures} failures, seed {seed}, in {:.1?}", races.len(), began.elapsed());
     report(&races, &moves.lock().unwrap());
-    for race in races.iter().filter(|race| race.failure.is_some()).take(20) {
-        println!("{} at {} ms: {:?}", race.workload, race.offset_ms, race.failure);
-    }
+    verdict.cases(races.iter().map(|race| match &race.failure {
+        Some(why) => Err(format!("{} at {} ms: {why}", race.workload, race.offset_ms)),
+        None => Ok(()),
+    }));
     assert_eq!(races.len(), 2000);
-    assert_eq!(failures, 0);
+    verdict.finish(format_args!("requests around rests, in {:.1?}", began.elapsed()));
 }
 
 const fn course(

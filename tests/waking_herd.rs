@@ -15,6 +15,7 @@ use dormouse_wire::Phase;
 use harness::client::{Answer, fetch, get};
 use harness::docker::{App, Docker};
 use harness::house::{House, raise_open_files};
+use harness::report::Report;
 use harness::{eventually, quiet};
 use http::Request;
 use http_body_util::{BodyExt, Empty};
@@ -32,17 +33,17 @@ const H2_CONNECTIONS: usize = 100;
 const HERD_MAX: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_connections_wake_a_stopped_container_once() {
+async fn r01_ten_thousand_connections_wake_a_stopped_container_once() {
     check("stop", ("start", 2), http1_herd).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_connections_wake_a_paused_container_once() {
+async fn r01_ten_thousand_connections_wake_a_paused_container_once() {
     check("pause", ("unpause", 1), http1_herd).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_http_2_streams_wake_a_stopped_container_once() {
+async fn r01_ten_thousand_http_2_streams_wake_a_stopped_container_once() {
     check("stop", ("start", 2), http2_herd).await;
 }
 
@@ -75,18 +76,26 @@ async fn check(
     let both = async { tokio::join!(sent, all_wait) };
     let (answers, gathered) = timeout(HERD_MAX, both).await.unwrap();
 
+    let mut report = Report::of("R01");
     assert_answered(&answers);
-    assert_eq!(docker.calls_of(&app, wake), 1, "one {wake} at the engine");
+    report.cases(
+        answers
+            .iter()
+            .map(|(answer, _)| (answer.status == 200).then_some(()).ok_or_else(|| answer.text())),
+    );
+    let asked = docker.calls_of(&app, wake);
+    report.case((asked == 1).then_some(()).ok_or_else(|| format!("{asked} {wake} at the engine")));
     docker.said(&app, wake, wakes).await;
     assert_eq!(docker.times(&app, wake), wakes, "and one {wake} in its history");
     let last_wake = house.admin.workload("web").await.last_wake.unwrap();
     let at: jiff::Timestamp = last_wake.at.parse().unwrap();
     let ready = SystemTime::from(at) + Duration::from_millis(last_wake.ms.unwrap());
     let last = answers.iter().map(|(_, at)| *at).max().unwrap();
-    println!(
-        "{REQUESTS} requests ({rest}): gathered in {gathered:?}, last answered {:?} after ready",
+    report.finish(format_args!(
+        "first requests from a {rest} and one {wake}; gathered in {gathered:.1?}, the last answered \
+         {:.1?} after ready",
         last.duration_since(ready).unwrap_or_default(),
-    );
+    ));
 }
 
 async fn put_to_sleep(house: &House, app: &App) {

@@ -9,5 +9,15 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod fakes;
+mod r01_first_requests;
+mod r02_stubborn_stops;
+mod r03_addresses;
+mod r08_always_drain;
+mod r09_never_ready;
+mod r10_crash_loops;
+mod r14_order_of_needs;
 mod r34_by_hand;
+mod r37_two_houses;
+mod r38_a_day_away;
 mod table;

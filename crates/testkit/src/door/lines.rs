@@ -33,21 +33,28 @@ type Due = (Instant, Bytes);
 struct Reader {
     inside: Arc<Inside>,
     out: mpsc::Sender<Due>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
     overtaken: Option<Bytes>,
 }
 
 /// What a subscriber has not read yet.
 struct Leaving {
     lines: mpsc::Receiver<Due>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
     _reader: JoinSet<()>,
+}
+
+/// The lines that one subscriber has not read yet; they wait no more when it leaves.
+struct Waiting {
+    inside: Arc<Inside>,
+    lines: AtomicUsize,
 }
 
 /// The stream as the subscriber gets it. Its reader ends with it.
 pub(super) fn pass_on(inside: Arc<Inside>, body: PassedOn) -> Body {
     let (out, lines) = mpsc::channel(WAITING_MAX);
-    let waiting = Arc::new(AtomicUsize::new(0));
+    let waiting = Waiting { inside: Arc::clone(&inside), lines: AtomicUsize::new(0) };
+    let waiting = Arc::new(waiting);
     let reader = Reader { inside, out, waiting: Arc::clone(&waiting), overtaken: None };
     let mut task = JoinSet::new();
     task.spawn(reader.read(body));
@@ -55,7 +62,7 @@ pub(super) fn pass_on(inside: Arc<Inside>, body: PassedOn) -> Body {
     let frames = stream::unfold(leaving, |mut leaving| async move {
         let (due, line) = leaving.lines.recv().await?;
         sleep_until(due).await;
-        leaving.waiting.fetch_sub(1, Ordering::AcqRel);
+        leaving.waiting.left();
         Some((Ok::<_, io::Error>(Frame::data(line)), leaving))
     });
     StreamBody::new(frames).boxed_unsync()
@@ -153,10 +160,28 @@ impl Reader {
     }
 
     async fn send(&self, line: Bytes, delay: Duration) {
-        let waiting = self.waiting.fetch_add(1, Ordering::AcqRel) + 1;
-        self.inside.behind_max.fetch_max(waiting, Ordering::AcqRel);
+        self.waiting.came();
         // One that has left needs no more lines.
         let _ = self.out.send((Instant::now() + delay, line)).await;
+    }
+}
+
+impl Waiting {
+    fn came(&self) {
+        let waiting = self.lines.fetch_add(1, Ordering::AcqRel) + 1;
+        self.inside.behind.fetch_add(1, Ordering::AcqRel);
+        self.inside.behind_max.fetch_max(waiting, Ordering::AcqRel);
+    }
+
+    fn left(&self) {
+        self.lines.fetch_sub(1, Ordering::AcqRel);
+        self.inside.behind.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.inside.behind.fetch_sub(self.lines.load(Ordering::Acquire), Ordering::AcqRel);
     }
 }
 

@@ -67,6 +67,8 @@ struct Inside {
     held: watch::Sender<BTreeSet<String>>,
     /// How many calls were answered.
     answers: watch::Sender<u64>,
+    /// The event lines that wait for their subscribers now.
+    behind: AtomicUsize,
     /// The most event lines that ever waited for one subscriber to read them.
     behind_max: AtomicUsize,
     /// Ends every connection that is open.
@@ -110,6 +112,11 @@ impl Door {
         self.inside.behind_max.load(Ordering::Acquire)
     }
 
+    /// How many event lines wait for their subscribers to read them now.
+    pub fn behind(&self) -> usize {
+        self.inside.behind.load(Ordering::Acquire)
+    }
+
     /// Adds a rule; of several that match, the oldest that is on and not used up applies.
     pub fn add(&self, rule: Rule) -> Switch {
         self.inside.rules.add(rule)
@@ -149,6 +156,7 @@ impl Inside {
             rules: Rules::default(),
             held: watch::Sender::default(),
             answers: watch::Sender::default(),
+            behind: AtomicUsize::new(0),
             behind_max: AtomicUsize::new(0),
             cut: Mutex::default(),
         }
