@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::registry::Registry;
 
 /// How often it is looked again whether another house has let go of what we want.
 pub(crate) const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(2);
-/// The folder of the claims, in the first of the places that can be written.
+/// The folder of the claims, below the first of the places that can be written.
 const FOLDER: &str = "dormouse/claims";
 /// Whoever reads or writes claims holds this file locked.
 const DOOR: &str = "door";
@@ -60,12 +60,12 @@ impl Claims {
     /// Finds the first place where claims can be kept.
     pub(crate) fn open(who: String) -> Self {
         let places = places();
-        let folder = places.iter().map(|place| place.join(FOLDER)).find(|folder| {
-            let usable = prepare(folder);
-            if let Err(error) = &usable {
-                tracing::debug!(folder = %folder.display(), %error, "Cannot keep claims here");
+        let folder = places.iter().find_map(|(root, folder)| match prepare(root, folder) {
+            Ok(folder) => Some(folder),
+            Err(error) => {
+                tracing::debug!(root = %root.display(), %error, "Cannot keep claims here");
+                None
             }
-            usable.is_ok()
         });
         if folder.is_none() {
             tracing::warn!(?places, "Cannot see other houses: there is no place for claims");
@@ -149,9 +149,21 @@ fn share_out(
     (kept, refused)
 }
 
-fn prepare(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    open_door(folder).map(drop)
+/// Makes the folder, whose every part below `root` has to be our own: what anybody can write there
+/// would tell us what to leave alone.
+fn prepare(root: &Path, folder: &str) -> io::Result<PathBuf> {
+    let folder = root.join(folder);
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    let us = rustix::process::getuid().as_raw();
+    for part in folder.ancestors().take_while(|part| *part != root) {
+        let found = std::fs::symlink_metadata(part)?;
+        if !found.is_dir() || found.uid() != us || found.mode() & 0o022 != 0 {
+            let why = format!("{} is not ours alone", part.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
+    }
+    open_door(&folder)?;
+    Ok(folder)
 }
 
 fn open_door(folder: &Path) -> io::Result<File> {
@@ -191,13 +203,15 @@ impl Claim {
     }
 }
 
-/// Where claims may stand, best first: where all of this machine's houses of this user look.
-fn places() -> Vec<PathBuf> {
-    let own_folder = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let own_folder = own_folder.filter(|folder| folder.is_absolute());
+/// Where claims may stand, best first: a root, and the folder below it where all of this machine's
+/// houses of this user look.
+fn places() -> Vec<(PathBuf, String)> {
+    let own_root = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let own_root = own_root.filter(|root| root.is_absolute());
+    let roots = [PathBuf::from("/run")].into_iter().chain(own_root);
     let user = rustix::process::getuid().as_raw();
-    let last = std::env::temp_dir().join(format!("dormouse-{user}"));
-    [PathBuf::from("/run")].into_iter().chain(own_folder).chain([last]).collect()
+    let last = (std::env::temp_dir(), format!("dormouse-{user}/claims"));
+    roots.map(|root| (root, FOLDER.to_owned())).chain([last]).collect()
 }
 
 /// What an engine is called by whoever reaches it from this machine; nothing where nobody else can.
@@ -233,7 +247,10 @@ fn living_claim(path: &Path) -> io::Result<Option<Claim>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Claim, Own, others};
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::{Claim, Own, others, prepare};
 
     fn claim(who: &str, engine: &str, target: &str) -> Claim {
         let kept = [(engine.to_owned(), [target.to_owned()].into())].into();
@@ -258,5 +275,16 @@ mod tests {
         assert!(!path.exists(), "the dead one's file is gone");
         drop(one);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_is_no_place_for_claims() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(prepare(root.path(), "ours/claims").is_ok());
+        let ours = root.path().join("ours");
+        std::fs::set_permissions(&ours, Permissions::from_mode(0o777)).unwrap();
+        assert!(prepare(root.path(), "ours/claims").is_err(), "anybody can write above it");
+        std::os::unix::fs::symlink(root.path(), root.path().join("elsewhere")).unwrap();
+        assert!(prepare(root.path(), "elsewhere/claims").is_err(), "it is somewhere else");
     }
 }

@@ -196,7 +196,7 @@ fn target_flaw(error: TargetError) -> Flaw {
         }
         TargetError::Scheme(scheme) => {
             let known = ["http", "https", "tcp", "unix", "dns", "grpc", "grpcs"];
-            let nearest = super::report::nearest(scheme, known.into_iter());
+            let nearest = super::report::nearest(scheme, known);
             let hint = match nearest {
                 Some(known) => format!("did you mean \"{known}://\"?"),
                 None => {
