@@ -3,6 +3,8 @@
 use crate::routes::{Pattern, RouteTable};
 use crate::sim;
 
+/// The longest hostname that DNS can carry, in bytes.
+const HOSTNAME_BYTES_MAX: usize = 253;
 /// Steps of one simulated storm.
 const STEPS_MAX: u64 = 400;
 
@@ -44,6 +46,9 @@ fn best<'a>(patterns: &'a [Pattern], hostname: &str, path: &str) -> Option<&'a P
         _ => hostname,
     };
     let hostname = hostname.strip_suffix('.').unwrap_or(hostname).to_ascii_lowercase();
+    if hostname.len() > HOSTNAME_BYTES_MAX {
+        return None;
+    }
     let fits_path = |pattern: &&Pattern| {
         let rest = path.strip_prefix(pattern.prefix());
         pattern.prefix().is_empty() || rest.is_some_and(|it| it.is_empty() || it.starts_with('/'))

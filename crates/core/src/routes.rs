@@ -184,8 +184,12 @@ fn without_port(authority: &str) -> &str {
     }
 }
 
-/// `None` where no pattern could be as long as the hostname.
+/// `None` where the hostname is longer than the buffer: DNS has none of that length, and not even
+/// `*` is meant for it, in whichever case it is written.
 fn lower_case<'a>(hostname: &'a str, buffer: &'a mut [u8]) -> Option<&'a str> {
+    if hostname.len() > buffer.len() {
+        return None;
+    }
     if !hostname.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Some(hostname);
     }
@@ -332,6 +336,16 @@ mod tests {
                 (&"A".repeat(300), "/", None),
             ],
         );
+    }
+
+    #[test]
+    fn a_hostname_that_is_too_long_has_no_route_in_either_case() {
+        let long = |letter: &str, bytes| [&letter.repeat(bytes - 2), ".b"].concat();
+        for letter in ["a", "A"] {
+            let (fits, exceeds) = (long(letter, 253), long(letter, 254));
+            check(&["*"], &[(&fits, "/", Some("*")), (&exceeds, "/", None)]);
+            check(&["*.b"], &[(&fits, "/", Some("*.b")), (&exceeds, "/", None)]);
+        }
     }
 
     #[test]
