@@ -26,7 +26,7 @@ fuzz_some() {
   cp Cargo.lock fuzz/Cargo.lock
   found=$(cd "$found" && pwd)
   CARGO_TARGET_DIR=$(cd "$CARGO_TARGET_DIR" && pwd)
-  cargo "+$toolchain" fuzz build --fuzz-dir fuzz 2>&1 | tail -3
+  cargo "+$toolchain" fuzz build --fuzz-dir fuzz 2>&1 | tail -3 || return 1
   each=$((seconds / $#))
   [ "$each" -gt 0 ] || each=1
   for target in "$@"; do
