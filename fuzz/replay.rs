@@ -1,5 +1,6 @@
 //! Replays a corpus in an ordinary test: each of its inputs as it stands, and a bounded number of
-//! mutations of it that are the same at every run.
+//! mutations of it that are the same at every run. `DORMOUSE_FUZZ_MUTATIONS` says how many, for a
+//! search without a nightly compiler.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ pub(crate) fn replay(target: &str, check: fn(&[u8])) {
 
 /// The same with so many mutations of each input, where one costs more or less than usual.
 pub(crate) fn replay_with(target: &str, mutations: u64, check: fn(&[u8])) {
+    let said = std::env::var("DORMOUSE_FUZZ_MUTATIONS").ok();
+    let mutations = said.and_then(|said| said.parse().ok()).unwrap_or(mutations);
     let inputs = corpus(target);
     assert!(!inputs.is_empty(), "{target} has no corpus");
     let mut dice = Dice(0x5EED);
