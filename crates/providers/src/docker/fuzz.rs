@@ -15,6 +15,8 @@ use super::endpoint::DockerEndpoint;
 use super::events::{Cursor, Line, Lines};
 use super::json::{ContainerJson, ListingJson, VersionJson};
 use super::logs::{Framing, Tail};
+use super::meter::disk;
+use super::meter::stats::{self, SystemTime};
 use super::sighting;
 use super::vantage::Vantage;
 use crate::Address;
@@ -103,6 +105,31 @@ pub fn log(bytes: &[u8]) {
     for line in whole {
         assert!(line.len() <= limits::LOG_LINE_BYTES_MAX * REPLACED_BYTES);
         assert!(!line.contains(char::is_control), "{line:?} could steer a terminal");
+    }
+}
+
+/// One container's counters.
+///
+/// # Panics
+/// When counters come without a count, or the host's time is believed of an engine that has none.
+pub fn stats(bytes: &[u8]) {
+    if let Ok(sample) = stats::read(bytes, "c1", 1, SystemTime::OfTheHost) {
+        assert!(!sample.is_empty());
+    }
+    if let Ok(sample) = stats::read(bytes, "c1", 1, SystemTime::OfNobody) {
+        assert_eq!((sample.wall_nanos, sample.host_cpu_nanos), (1, None));
+    }
+}
+
+/// The engine's account of its disk.
+///
+/// # Panics
+/// When what is kept of it is not the same JSON in one line.
+pub fn disk(bytes: &[u8]) {
+    let Ok(usage) = disk::read(Bytes::copy_from_slice(bytes)) else { return };
+    assert!(!usage.raw.contains(&b'\n') && !usage.raw.contains(&b'\r'));
+    if let Ok(value) = serde_json::from_slice::<Value>(bytes) {
+        assert_eq!(serde_json::from_slice::<Value>(&usage.raw).ok(), Some(value));
     }
 }
 
@@ -213,6 +240,16 @@ mod tests {
     #[test]
     fn the_corpus_of_logs_holds() {
         replay("log", super::log);
+    }
+
+    #[test]
+    fn the_corpus_of_stats_holds() {
+        replay("stats", super::stats);
+    }
+
+    #[test]
+    fn the_corpus_of_disks_holds() {
+        replay("disk", super::disk);
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! us see them, and asked of the engine otherwise, container by container; which of the two was
 //! chosen is said once.
 
-mod disk;
+pub(super) mod disk;
 mod groups;
 mod outlet;
 mod raw;
-mod stats;
+pub(super) mod stats;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -54,7 +54,7 @@ struct SumJson {
 }
 
 /// Reads the engine's account and keeps it as it is.
-pub(super) fn read(body: Bytes) -> Result<DiskUsage, MeterError> {
+pub(in crate::docker) fn read(body: Bytes) -> Result<DiskUsage, MeterError> {
     let json: DiskJson = serde_json::from_slice(&body).map_err(|cause| {
         MeterError::Nonsense(format!("the account of the disk makes no sense: {cause}"))
     })?;

@@ -11,7 +11,7 @@ use crate::MeterError;
 
 /// Whose processor time an engine's `system_cpu_usage` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SystemTime {
+pub(in crate::docker) enum SystemTime {
     /// The host's.
     OfTheHost,
     /// Something else; wall time has to stand in for it.
@@ -93,7 +93,7 @@ struct MovedJson<'a> {
 
 /// Reads an answer that came at `wall_nanos`. `reference` is what was asked for, by name or id: the
 /// engine takes a name for the beginning of an id when nothing bears it.
-pub(super) fn read(
+pub(in crate::docker) fn read(
     body: &[u8],
     reference: &str,
     wall_nanos: u64,
