@@ -44,6 +44,8 @@ impl World<Chance> {
     }
 
     fn wake_everything(&mut self, each: &mut dyn FnMut(&mut Self)) {
+        // A keeper that still stands still would come to at dawn, long after every deadline.
+        self.pass(self.stalled_until.since(self.now), each);
         // What began in the storm ends, and whoever is turned away for a while may come back.
         self.pass(WAKE_MAX, each);
         let again_at = self.workloads.iter().filter_map(|it| it.gate.opens_again_at());
