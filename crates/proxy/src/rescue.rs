@@ -20,6 +20,9 @@ use crate::waiting::Full;
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
+/// What an upstream's connection ended with.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why a request has no answer of its own.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -38,9 +41,9 @@ pub(crate) enum Refusal {
     #[error("the workload cannot be reached")]
     Unreachable(#[source] std::io::Error),
     #[error("the workload closed the connection before its answer was complete")]
-    Closed(#[source] hyper::Error),
+    Closed(#[source] Cause),
     #[error("the workload's answer is not HTTP")]
-    Garbled(#[source] hyper::Error),
+    Garbled(#[source] Cause),
     #[error("the workload did not answer in time")]
     AnswerTimeout,
     #[error("the workload switched to another protocol, which nobody asked for")]

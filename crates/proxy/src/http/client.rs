@@ -29,12 +29,18 @@ pub(crate) struct Client {
     /// When those tasks, and streams that would never end, are to end.
     pub(crate) ending: Ending,
     is_http1: AtomicBool,
+    /// Nothing new is to begin on this connection.
+    draining: AtomicBool,
     /// How often its task was woken to be looked at.
     looks: AtomicU64,
     requests_open: AtomicUsize,
     requests_begun: AtomicU64,
     /// A head has begun to arrive, and its request has not begun.
     head_pending: AtomicBool,
+    /// What has been read ends in the midst of a request.
+    amidst: AtomicBool,
+    /// Bodies of requests that somebody may still read from.
+    bodies_open: AtomicUsize,
     /// Nothing that was written waits to be sent.
     flushed: AtomicBool,
     /// A held request wants to know whether the client has left.
@@ -80,10 +86,13 @@ impl Client {
             tasks,
             ending,
             is_http1: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             looks: AtomicU64::new(0),
             requests_open: AtomicUsize::new(0),
             requests_begun: AtomicU64::new(0),
             head_pending: AtomicBool::new(false),
+            amidst: AtomicBool::new(false),
+            bodies_open: AtomicUsize::new(0),
             flushed: AtomicBool::new(true),
             asks_left: AtomicBool::new(false),
             left: AtomicBool::new(false),
@@ -102,6 +111,15 @@ impl Client {
     /// requests are polled by the connection's own task.
     pub(crate) fn is_looked_at(&self) -> bool {
         self.is_http1.load(Ordering::Relaxed)
+    }
+
+    /// A connection's own task says so, because asking the token costs a lock.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// How often the connection has been looked at.
@@ -125,8 +143,20 @@ impl Client {
         self.head_pending.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn is_flushed(&self) -> bool {
-        self.flushed.load(Ordering::Relaxed)
+    /// Whether a request has begun since so many had, everything is read and answered, and nothing
+    /// is on its way.
+    pub(crate) fn is_done_since(&self, begun: u64) -> bool {
+        self.requests_begun() > begun
+            && self.is_idle()
+            && self.bodies_open.load(Ordering::Acquire) == 0
+            && self.flushed.load(Ordering::Relaxed)
+            && !self.amidst.load(Ordering::Relaxed)
+            && !self.is_head_pending()
+    }
+
+    /// From now on a connection's own task looks at it now and then.
+    pub(crate) fn look_at(&self) {
+        self.is_http1.store(true, Ordering::Relaxed);
     }
 
     /// Asks the socket to look whether the client has left; see [`Client::has_left`].
@@ -155,7 +185,9 @@ impl OpenRequest {
         self.client.wrong.load(Ordering::Relaxed) == self.number
     }
 
+    /// For as long as somebody may read the request's body.
     pub(crate) fn watch(&self) -> FramingWatch {
+        self.client.bodies_open.fetch_add(1, Ordering::Relaxed);
         FramingWatch { client: Arc::clone(&self.client), number: self.number }
     }
 }
@@ -166,6 +198,12 @@ impl FramingWatch {
     }
 }
 
+impl Drop for FramingWatch {
+    fn drop(&mut self) {
+        self.client.bodies_open.fetch_sub(1, Ordering::Release);
+    }
+}
+
 impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.client.requests_open.fetch_sub(1, Ordering::Relaxed);
@@ -173,13 +211,34 @@ impl Drop for OpenRequest {
 }
 
 impl ClientSocket {
+    /// The next bytes begin a request.
     pub(crate) fn http1(stream: TcpStream, client: Arc<Client>, begun: Vec<u8>) -> Self {
-        client.is_http1.store(true, Ordering::Relaxed);
-        let mut framing = Framing::default();
-        if let Err(violation) = framing.read(&begun) {
-            client.note(violation);
+        let framing = Some(Framing::after(client.requests_begun()));
+        let mut socket = Self { stream, client, begun: Vec::new(), framing };
+        socket.follow(&begun);
+        socket.put_back(begun);
+        socket
+    }
+
+    /// Takes back what was read and not used.
+    pub(crate) fn put_back(&mut self, unused: Vec<u8>) {
+        if !unused.is_empty() {
+            self.client.head_pending.store(true, Ordering::Relaxed);
         }
-        Self { stream, client, begun, framing: Some(framing) }
+        self.begun = unused;
+    }
+
+    /// Whether nothing was taken back.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.begun.is_empty()
+    }
+
+    fn follow(&mut self, arrived: &[u8]) {
+        let Some(framing) = &mut self.framing else { return };
+        if let Err(violation) = framing.read(arrived) {
+            self.client.note(violation);
+        }
+        self.client.amidst.store(!framing.is_between_requests(), Ordering::Relaxed);
     }
 
     pub(crate) fn http2(stream: TcpStream, client: Arc<Client>, begun: Vec<u8>) -> Self {
@@ -218,13 +277,11 @@ impl AsyncRead for ClientSocket {
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let this = &mut *self;
         let arrived = &buffer.filled()[before..];
-        if let (Some(framing), false) = (&mut this.framing, arrived.is_empty()) {
+        if !arrived.is_empty() {
             if this.client.is_idle() {
                 this.client.head_pending.store(true, Ordering::Relaxed);
             }
-            if let Err(violation) = framing.read(arrived) {
-                this.client.note(violation);
-            }
+            this.follow(arrived);
         }
         Poll::Ready(Ok(()))
     }

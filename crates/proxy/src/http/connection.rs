@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -17,6 +17,7 @@ use tracing::trace;
 
 use super::aside::Aside;
 use super::client::{Client, ClientSocket};
+use super::direct::{self, Handed};
 use super::outgoing::Outgoing;
 use super::serve::answer;
 use crate::gatekeeper::Gatekeeper;
@@ -42,13 +43,12 @@ const SEND_BUFFER_BYTES: usize = 128 << 10;
 
 /// Looks at a connection now and then, so that no request arms a timer.
 struct Watch<'a> {
-    client: &'a Client,
+    client: &'a Arc<Client>,
     settings: &'a ProxySettings,
     every: Duration,
     requests_begun: u64,
     idle_since: Instant,
     head_since: Option<Instant>,
-    draining: bool,
 }
 
 /// What a look found.
@@ -60,9 +60,9 @@ enum Verdict {
 }
 
 /// What a connection's task has to act on.
-enum Turn {
-    /// Its HTTP has ended.
-    Ended,
+enum Turn<T> {
+    /// Its HTTP has ended, or this way of it.
+    Ended(T),
     Looked(Verdict),
     /// Begin nothing new.
     Drain,
@@ -83,8 +83,7 @@ pub(crate) async fn serve<G: Gatekeeper>(
     let Ok(Ok(begun)) = begun else { return };
     match begun {
         Beginning::Http1(begun) => {
-            let socket = ClientSocket::http1(stream, Arc::clone(client), begun);
-            serve_http1(shared, socket, client).await;
+            serve_http1(shared, stream, client, begun).await;
         }
         Beginning::Http2(begun) => {
             let socket = ClientSocket::http2(stream, Arc::clone(client), begun);
@@ -122,40 +121,112 @@ async fn begin(stream: &mut TcpStream) -> io::Result<Beginning> {
     Ok(if taken == HTTP2_BEGINNING { Beginning::Http2(taken) } else { Beginning::Http1(taken) })
 }
 
+/// Goes the direct way for as long as it can, and back to it after what went the full way.
 async fn serve_http1<G: Gatekeeper>(
     shared: &Arc<Shared<G>>,
-    socket: ClientSocket,
+    mut stream: TcpStream,
     client: &Arc<Client>,
+    mut begun: Vec<u8>,
 ) {
-    let mut builder = http1::Builder::new();
-    if shared.settings.header_count_max != HEADER_COUNT_OF_HYPER {
-        builder.max_headers(shared.settings.header_count_max);
-    }
-    builder
-        .max_header_size(shared.settings.header_bytes_max)
-        .max_buf_size(shared.settings.body_buffer_bytes.max(shared.settings.header_bytes_max));
+    client.look_at();
     let mut watch = Watch::new(client, &shared.settings);
-    let mut io = TokioIo::new(socket);
+    loop {
+        if begun.is_empty() {
+            match serve_directly(shared, &mut stream, &mut watch).await {
+                Handed::Over => return,
+                Handed::Full(bytes) => begun = bytes,
+            }
+        }
+        let socket = ClientSocket::http1(stream, Arc::clone(client), std::mem::take(&mut begun));
+        match serve_fully(shared, socket, &mut watch).await {
+            Some(back) => stream = back,
+            None => return,
+        }
+    }
+}
+
+async fn serve_directly<G: Gatekeeper>(
+    shared: &Arc<Shared<G>>,
+    stream: &mut TcpStream,
+    watch: &mut Watch<'_>,
+) -> Handed {
+    let client = watch.client;
+    loop {
+        let mut way = Box::pin(direct::serve(shared, client, stream));
+        loop {
+            match watch.turn(|context| way.as_mut().poll(context)).await {
+                Turn::Ended(handed) => return handed,
+                Turn::Looked(Verdict::Quiet) => break,
+                Turn::Looked(Verdict::Busy) => {}
+                Turn::Drain if !client.is_idle() => {}
+                Turn::Drain | Turn::Looked(Verdict::Expired) | Turn::Over => return Handed::Over,
+            }
+        }
+        drop(way);
+        if !watch.wait_for_client(stream).await {
+            return Handed::Over;
+        }
+    }
+}
+
+/// Serves what the direct way does not take, until nothing of it is left.
+async fn serve_fully<G: Gatekeeper>(
+    shared: &Arc<Shared<G>>,
+    mut socket: ClientSocket,
+    watch: &mut Watch<'_>,
+) -> Option<TcpStream> {
+    let client = watch.client;
+    let builder = http1_builder(&shared.settings, client);
     loop {
         let service = service_fn(|request| {
             let open = client.begin();
             let request = Outgoing::new(request, &open);
             answer(shared, open, request)
         });
+        let begun = client.requests_begun();
+        let io = TokioIo::new(socket);
         let mut connection = Box::pin(builder.serve_connection(io, service).with_upgrades());
         loop {
-            match watch.turn(connection.as_mut()).await {
-                Turn::Looked(Verdict::Quiet) if client.is_flushed() => break,
+            let turn = watch.turn(|context| match connection.as_mut().poll(context) {
+                Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                Poll::Pending if client.is_done_since(begun) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            match turn.await {
+                Turn::Ended(None) => break,
+                Turn::Ended(Some(ended)) => {
+                    note_end(client, ended);
+                    return None;
+                }
                 Turn::Looked(Verdict::Busy | Verdict::Quiet) => {}
                 Turn::Drain => connection.as_mut().graceful_shutdown(),
-                Turn::Looked(Verdict::Expired) | Turn::Ended | Turn::Over => return,
+                Turn::Looked(Verdict::Expired) | Turn::Over => return None,
             }
         }
-        let Some(parts) = Pin::into_inner(connection).into_parts() else { return };
-        io = parts.io;
-        if !parts.read_buf.is_empty() || !watch.wait_for_client(&io.inner().stream).await {
-            return;
+        let parts = Pin::into_inner(connection).into_parts()?;
+        socket = parts.io.into_inner();
+        socket.put_back(parts.read_buf.into());
+        if socket.is_empty() {
+            return Some(socket.into_stream());
         }
+    }
+}
+
+fn http1_builder(settings: &ProxySettings, client: &Client) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    if settings.header_count_max != HEADER_COUNT_OF_HYPER {
+        builder.max_headers(settings.header_count_max);
+    }
+    builder
+        .keep_alive(!client.is_draining())
+        .max_header_size(settings.header_bytes_max)
+        .max_buf_size(settings.body_buffer_bytes.max(settings.header_bytes_max));
+    builder
+}
+
+fn note_end(client: &Client, ended: Result<(), hyper::Error>) {
+    if let Err(error) = ended {
+        trace!(peer = %client.peer, %error, "Lost a client connection");
     }
 }
 
@@ -185,61 +256,47 @@ async fn serve_http2<G: Gatekeeper>(
     let mut connection = Box::pin(builder.serve_connection(TokioIo::new(socket), service));
     let mut watch = Watch::new(client, &shared.settings);
     loop {
-        match watch.turn(connection.as_mut()).await {
+        match watch.turn(|context| connection.as_mut().poll(context)).await {
             Turn::Looked(Verdict::Busy | Verdict::Quiet) => {}
             Turn::Looked(Verdict::Expired) | Turn::Drain => {
                 connection.as_mut().graceful_shutdown();
             }
-            Turn::Ended | Turn::Over => return,
+            Turn::Ended(ended) => return note_end(client, ended),
+            Turn::Over => return,
         }
     }
 }
 
 impl<'a> Watch<'a> {
-    fn new(client: &'a Client, settings: &'a ProxySettings) -> Self {
+    fn new(client: &'a Arc<Client>, settings: &'a ProxySettings) -> Self {
         let shortest = settings.header_timeout.min(settings.idle_connection_timeout);
         let every = (shortest / 4).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
         let idle_since = Instant::now();
-        Self {
-            client,
-            settings,
-            every,
-            requests_begun: 0,
-            idle_since,
-            head_since: None,
-            draining: false,
-        }
+        Self { client, settings, every, requests_begun: 0, idle_since, head_since: None }
     }
 
     /// Drives a connection until there is something to decide about it.
-    async fn turn<C, E>(&mut self, mut connection: Pin<&mut C>) -> Turn
-    where
-        C: Future<Output = Result<(), E>>,
-        E: std::fmt::Display,
-    {
-        let peer = self.client.peer;
+    async fn turn<T>(
+        &mut self,
+        mut connection: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Turn<T> {
         let mut signal = pin!(self.signal());
         let mut aside = Aside::new(signal.as_mut());
-        poll_fn(|context| match connection.as_mut().poll(context) {
-            Poll::Ready(ended) => {
-                if let Err(error) = ended {
-                    trace!(%peer, %error, "Lost a client connection");
-                }
-                Poll::Ready(Turn::Ended)
-            }
+        poll_fn(|context| match connection(context) {
+            Poll::Ready(ended) => Poll::Ready(Turn::Ended(ended)),
             Poll::Pending => aside.poll(context),
         })
         .await
     }
 
-    async fn signal(&mut self) -> Turn {
+    async fn signal<T>(&mut self) -> Turn<T> {
         let ending = &self.client.ending;
         tokio::select! {
             () = ending.over.cancelled() => return Turn::Over,
-            () = ending.draining.cancelled(), if !self.draining => {}
+            () = ending.draining.cancelled(), if !self.client.is_draining() => {}
             () = sleep(self.every) => return Turn::Looked(self.look()),
         }
-        self.draining = true;
+        self.client.drain();
         Turn::Drain
     }
 

@@ -127,7 +127,7 @@ async fn forward1(
 
 /// Bounds the wait for an answer. The tasks of HTTP/1 connections wake now and then to be looked
 /// at; there neither a timer is armed nor the time read before the first of these looks.
-async fn in_time<T>(
+pub(crate) async fn in_time<T>(
     pool: &Pool,
     client: &Client,
     mut exchange: Pin<&mut impl Future<Output = T>>,
@@ -187,7 +187,7 @@ async fn switch(
     let held = (target.lease, pool.counters_shared());
     match upgrade::begin(client, &mut parts, connection, on_upgrade, held).await {
         Ok(()) => Outcome::Answer(Response::from_parts(parts, Kind::Whole(Default::default()))),
-        Err(error) => Outcome::Refused(Refusal::Closed(error)),
+        Err(error) => Outcome::Refused(Refusal::Closed(error.into())),
     }
 }
 
@@ -238,9 +238,9 @@ fn lost(error: hyper::Error, upload: Option<&Fate>) -> Refusal {
     if upload.is_some_and(Fate::is_broken) {
         Refusal::BodyBroken
     } else if error.is_parse() {
-        Refusal::Garbled(error)
+        Refusal::Garbled(error.into())
     } else {
-        Refusal::Closed(error)
+        Refusal::Closed(error.into())
     }
 }
 

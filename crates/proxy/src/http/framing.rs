@@ -52,6 +52,16 @@ struct Head {
 struct Wrong;
 
 impl Framing {
+    /// Begins where so many requests have been read by somebody else.
+    pub(crate) fn after(requests: u64) -> Self {
+        Self { heads_begun: requests, ..Self::default() }
+    }
+
+    /// Whether the next byte begins a request.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        matches!(self.state, State::RequestLine) && self.line.is_empty()
+    }
+
     /// Reads what has arrived.
     pub(crate) fn read(&mut self, mut bytes: &[u8]) -> Result<(), Violation> {
         while !bytes.is_empty() {

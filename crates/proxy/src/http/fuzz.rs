@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Version};
 
 use super::client::Client;
 use super::framing::Framing;
-use super::{headers, strict};
+use super::{direct, headers, strict};
 use crate::listener::Ending;
 use crate::navigation;
 use crate::settings::ProxySettings;
@@ -38,6 +38,10 @@ pub fn framing(bytes: &[u8]) {
         let begun = whole.heads_begun();
         assert!(heads <= begun, "{begun} requests hide {heads}");
     }
+    if direct::takes(bytes) {
+        let whole = verdict.is_ok() && whole.heads_begun() == 1 && whole.is_between_requests();
+        assert!(whole, "the direct way takes what is not one request");
+    }
 }
 
 /// The head of one request: whether it may go on, and what an upstream is sent in its place.
@@ -50,7 +54,10 @@ pub fn head(bytes: &[u8]) {
     if navigation::is_navigation(&parts.method, &parts.headers) {
         assert_eq!(parts.method, Method::GET);
     }
-    let Ok(host) = strict::check(&parts) else { return };
+    let Ok(host) = strict::check(&parts) else {
+        assert!(!direct::takes(bytes), "the direct way takes what the full way refuses");
+        return;
+    };
     let odd = |byte: u8| !byte.is_ascii_alphanumeric() && !b"-._:[]".contains(&byte);
     assert!(!host.bytes().any(odd), "{host:?} is a host");
     for peer in ["192.0.2.7:1", "10.0.0.9:1"] {

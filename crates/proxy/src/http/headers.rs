@@ -211,7 +211,11 @@ fn append_list(headers: &mut HeaderMap, name: &HeaderName, item: &str) {
 }
 
 /// The first address, seen from us, that is not a trusted proxy's.
-fn client_address(headers: &HeaderMap, client: &Client, settings: &ProxySettings) -> IpAddr {
+pub(crate) fn client_address(
+    headers: &HeaderMap,
+    client: &Client,
+    settings: &ProxySettings,
+) -> IpAddr {
     let peer = client.peer.ip().to_canonical();
     if !client.trusted {
         return peer;

@@ -2,7 +2,7 @@
 //! more is read than it takes to notice that it has left.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -97,12 +97,24 @@ pub(crate) async fn hold<G: Gatekeeper>(
 impl Waited {
     /// Says in an answer that it was held, by what, and for how long.
     pub(crate) fn note(self, headers: &mut HeaderMap) {
-        let cause = if self.began { "cold" } else { "joined" };
-        headers.insert(&WAKE, HeaderValue::from_static(cause));
-        let millis = self.took.as_secs_f64() * 1e3;
-        if let Ok(timing) = HeaderValue::try_from(format!("wake;dur={millis:.1}")) {
+        headers.insert(&WAKE, HeaderValue::from_static(self.cause()));
+        if let Ok(timing) = HeaderValue::try_from(self.timing()) {
             headers.append(&SERVER_TIMING, timing);
         }
+    }
+
+    /// The same as lines of a head.
+    pub(crate) fn lines(self) -> String {
+        let (cause, timing) = (self.cause(), self.timing());
+        format!("{WAKE}: {cause}\r\n{SERVER_TIMING}: {timing}\r\n")
+    }
+
+    fn cause(self) -> &'static str {
+        if self.began { "cold" } else { "joined" }
+    }
+
+    fn timing(self) -> String {
+        format!("wake;dur={:.1}", self.took.as_secs_f64() * 1e3)
     }
 
     /// This wait and a later one of the same request.
@@ -118,15 +130,15 @@ struct ReadAhead<'a> {
     place: Place,
     reads: bool,
     complete: bool,
-    look: Interval,
+    /// Absent until it is needed.
+    look: Option<Interval>,
 }
 
 impl<'a> ReadAhead<'a> {
     fn new(visitor: Visitor<'a>, place: Place) -> Self {
         let complete = visitor.body.is_empty();
         let reads = !complete && !visitor.expects && place.may_read();
-        let look = interval_at(tokio::time::Instant::now() + LEFT_CHECK_EVERY, LEFT_CHECK_EVERY);
-        Self { visitor, place, reads, complete, look }
+        Self { visitor, place, reads, complete, look: None }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Unheld> {
@@ -152,7 +164,10 @@ impl<'a> ReadAhead<'a> {
         if self.visitor.client.has_left() {
             return Poll::Ready(Unheld::Left);
         }
-        while Pin::new(&mut self.look).poll_tick(context).is_ready() {
+        let look = self.look.get_or_insert_with(|| {
+            interval_at(tokio::time::Instant::now() + LEFT_CHECK_EVERY, LEFT_CHECK_EVERY)
+        });
+        while look.poll_tick(context).is_ready() {
             self.visitor.client.ask_left();
         }
         Poll::Pending

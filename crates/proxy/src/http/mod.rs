@@ -4,6 +4,7 @@ mod aside;
 pub(crate) mod body;
 pub(crate) mod client;
 pub(crate) mod connection;
+mod direct;
 mod forward;
 mod framing;
 #[cfg(any(test, feature = "fuzz"))]

@@ -47,13 +47,12 @@ impl Present {
 /// Whether applications believe that such a header comes from a proxy in front of them. CGI and its
 /// heirs read an underscore as a hyphen, so both count.
 pub(crate) fn is_from_trusted_only(name: &str) -> bool {
-    let as_hyphen = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     let begins = |with: &str| {
-        name.len() >= with.len()
-            && name.bytes().map(as_hyphen).zip(with.bytes()).all(|(a, b)| a == b)
+        name.len() >= with.len() && name.bytes().map(plain).zip(with.bytes()).all(|(a, b)| a == b)
     };
     match name.as_bytes() {
-        [b'x', ..] => begins("x-forwarded-") || (name.len() == 9 && begins("x-real-ip")),
-        _ => name == "forwarded",
+        [b'x' | b'X', ..] => begins("x-forwarded-") || (name.len() == 9 && begins("x-real-ip")),
+        _ => name.eq_ignore_ascii_case("forwarded"),
     }
 }

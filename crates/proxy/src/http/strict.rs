@@ -77,7 +77,7 @@ fn host_header(headers: &HeaderMap) -> Result<Option<&str>, Wrong> {
 }
 
 /// `HOSTNAME[:PORT]` or `[IPV6][:PORT]`, and nothing that could be read as anything else.
-fn is_authority(text: &str) -> bool {
+pub(crate) fn is_authority(text: &str) -> bool {
     let (hostname, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((address, rest)) if address.parse::<std::net::Ipv6Addr>().is_ok() => {

@@ -26,7 +26,7 @@ pub(crate) struct Unreachable {
 }
 
 /// Who may connect to one upstream address.
-pub(super) struct Queue(Semaphore);
+pub(super) struct Queue(pub(super) Semaphore);
 
 /// How long to wait for file descriptors or ports of our own to become free again.
 const EXHAUSTED_DELAY: Duration = Duration::from_millis(20);
@@ -92,11 +92,11 @@ impl Pool {
         }
     }
 
-    fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.settings().connect_timeout
     }
 
-    fn queue(&self, key: Key) -> Arc<Queue> {
+    pub(super) fn queue(&self, key: Key) -> Arc<Queue> {
         let mut queues = lock(&self.connecting);
         let queue =
             queues.entry(key).or_insert_with(|| Arc::new(Queue(Semaphore::new(CONNECTING_MAX))));
@@ -110,7 +110,7 @@ impl Unreachable {
     }
 }
 
-fn unreachable_in_time(key: Key) -> Unreachable {
+pub(super) fn unreachable_in_time(key: Key) -> Unreachable {
     Unreachable { address: key.address, source: io::ErrorKind::TimedOut.into() }
 }
 

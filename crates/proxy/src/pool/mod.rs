@@ -4,6 +4,7 @@
 //! to. HTTP/1.1 connections are driven inside the task of the request that uses them; HTTP/2 ones
 //! have a task of their own.
 
+mod bare;
 mod connect;
 mod http1;
 mod http2;
@@ -22,6 +23,7 @@ use crate::counters::Counters;
 use crate::gatekeeper::Upstream;
 use crate::settings::{IDLE_UPSTREAM_MAX, ProxySettings, SWEEP_EVERY};
 
+pub(crate) use bare::Bare;
 pub(crate) use connect::Unreachable;
 pub(crate) use http1::{Connection1, Exchange1, Failed, Home, UpgradedUpstream, exchange1};
 pub(crate) use http2::{Stream2, Tracked};
@@ -50,6 +52,7 @@ struct Idle {
     upstream: Weak<Upstream>,
     #[expect(clippy::vec_box, reason = "they move between here and requests, and are large")]
     connections: Vec<Box<Connection1>>,
+    bare: Vec<Bare>,
 }
 
 impl Pool {
@@ -67,10 +70,7 @@ impl Pool {
 
     /// A connection that was used before, the most recent one first.
     pub(crate) fn take_idle(&self, key: Key) -> Option<Box<Connection1>> {
-        let own = own_shard(self.idle.len());
-        (0..self.idle.len())
-            .map(|step| &self.idle[(own + step) % self.idle.len()])
-            .find_map(|shard| lock(shard).get_mut(&key)?.connections.pop())
+        self.find_idle(key, |idle| idle.connections.pop())
     }
 
     /// Keeps a connection for the next request, where its upstream may still get one.
@@ -80,17 +80,31 @@ impl Pool {
         upstream: &Arc<Upstream>,
         mut connection: Box<Connection1>,
     ) {
+        connection.idle_since = Instant::now();
+        self.keep_idle(key, upstream, |idle| &mut idle.connections, connection);
+    }
+
+    fn find_idle<C>(&self, key: Key, take: impl Fn(&mut Idle) -> Option<C>) -> Option<C> {
+        let own = own_shard(self.idle.len());
+        (0..self.idle.len())
+            .map(|step| &self.idle[(own + step) % self.idle.len()])
+            .find_map(|shard| take(lock(shard).get_mut(&key)?))
+    }
+
+    fn keep_idle<C>(
+        &self,
+        key: Key,
+        upstream: &Arc<Upstream>,
+        kind: impl Fn(&mut Idle) -> &mut Vec<C>,
+        connection: C,
+    ) {
         if Arc::strong_count(upstream) == 1 {
             return;
         }
-        connection.idle_since = Instant::now();
         let mut shard = lock(&self.idle[own_shard(self.idle.len())]);
-        let idle = shard.entry(key).or_insert_with(|| Idle {
-            upstream: Arc::downgrade(upstream),
-            connections: Vec::new(),
-        });
-        if idle.connections.len() < IDLE_UPSTREAM_MAX {
-            idle.connections.push(connection);
+        let connections = kind(shard.entry(key).or_insert_with(|| Idle::new(upstream)));
+        if connections.len() < IDLE_UPSTREAM_MAX {
+            connections.push(connection);
         }
     }
 
@@ -139,7 +153,9 @@ impl Pool {
         for shard in &self.idle {
             lock(shard).retain(|_, idle| {
                 idle.connections.retain(|connection| connection.idle_since.elapsed() < timeout);
-                idle.upstream.strong_count() > 0 && !idle.connections.is_empty()
+                idle.bare.retain(|connection| !connection.is_idle_for(timeout));
+                let empty = idle.connections.is_empty() && idle.bare.is_empty();
+                idle.upstream.strong_count() > 0 && !empty
             });
         }
         lock(&self.multiplexed).retain(|_, group| group.is_worth_keeping(timeout));
@@ -149,6 +165,13 @@ impl Pool {
     /// Spawns from where no runtime may be entered, such as a drop.
     fn spawn_on(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn_on(task, runtime);
+    }
+}
+
+impl Idle {
+    fn new(upstream: &Arc<Upstream>) -> Self {
+        let upstream = Arc::downgrade(upstream);
+        Self { upstream, connections: Vec::new(), bare: Vec::new() }
     }
 }
 
