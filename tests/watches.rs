@@ -6,11 +6,15 @@ mod harness;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dormouse_wire::{HealthStatus, Watch, WatchChange, WatchState};
+use dormouse_testkit::engine::{ContainerSpec, FakeEngine, Fault, RawClient, Rule};
+use dormouse_testkit::private_engine::{LiveRestore, PrivateEngine};
+use dormouse_wire::{EnvironmentState, HealthStatus, Phase, Watch, WatchChange, WatchState};
 use harness::client::{fetch, get};
 use harness::house::{House, free_address};
 use harness::testapp::DORMOUSE;
@@ -30,6 +34,10 @@ use tokio::time::timeout;
 
 /// A pace at which a test need not wait.
 const BRISK: &str = "initial_delay = \"20ms\"\nmax_delay = \"100ms\"\npoll_interval = \"100ms\"\n";
+
+/// More than death or return may take to be seen on a busy machine. Without the signals of callers
+/// and of the feed it would take until the next check or poll, which come later than this.
+const SEEN_MAX: Duration = Duration::from_secs(5);
 
 /// A web server that a test starts and ends.
 struct Service {
@@ -250,4 +258,66 @@ async fn without_a_target_the_watches_of_a_running_dormouse_are_listed() {
     assert_eq!(watches.len(), 1);
     let outcome = cli::dormouse(&["watch", "--url", &format!("http://{}", free_address())]).await;
     assert_eq!(outcome.code, Some(6));
+}
+
+async fn environment(house: &House, wanted: EnvironmentState) -> Duration {
+    let began = Instant::now();
+    eventually(SEEN_MAX, &format!("the environment is {}", wanted.as_str()), async || {
+        house.admin.environments().await.iter().all(|environment| environment.state == wanted)
+    })
+    .await;
+    began.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_fails_is_a_reason_to_doubt_the_whole_environment() {
+    let engine = FakeEngine::docker().await;
+    engine.by_hand().create(ContainerSpec::named("app")).unwrap();
+    let house = House::start(&format!(
+        "[environment.fake]\ndocker = \"{}\"\n[workload.app]\ntarget = \"fake/app\"\n",
+        engine.endpoint()
+    ))
+    .await;
+    house.admin.until("app", Phase::Asleep).await;
+    environment(&house, EnvironmentState::Up).await;
+    // Every connection but that of the events, which stays silent, ends without an answer: the
+    // next check of the feed is seconds away.
+    engine.faults().add(Rule::any(Fault::Drop));
+    let asked = Instant::now();
+    house.admin.call("POST", "/api/v1/workloads/app/wake", "").await;
+    environment(&house, EnvironmentState::Down).await;
+    println!("the failed call had the environment found down after {:?}", asked.elapsed());
+    assert!(house.admin.health().await.services["fake"].last_error.is_some());
+    engine.faults().clear();
+    let back = environment(&house, EnvironmentState::Up).await;
+    println!("it was found up again after {back:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engines_death_and_return_are_seen_at_once() {
+    let Some(mut engine) = PrivateEngine::of_machine(LiveRestore::Off) else { return };
+    let house = House::start(&format!(
+        "[environment.private]\ndocker = \"unix://{}\"\n",
+        engine.socket().display()
+    ))
+    .await;
+    environment(&house, EnvironmentState::Up).await;
+    engine.kill();
+    let seen = environment(&house, EnvironmentState::Down).await;
+    println!("the engine's death was seen after {seen:?}");
+    assert_eq!(
+        metric(&house, "dormouse_environment_up{environment=\"private\"}").await.unwrap(),
+        "0"
+    );
+    engine.restart().unwrap();
+    answers(&engine.socket()).await;
+    let seen = environment(&house, EnvironmentState::Up).await;
+    println!("its return was seen {seen:?} after its first answer");
+}
+
+/// Waits until an engine answers a ping.
+async fn answers(socket: &Path) {
+    let client = RawClient::new(socket);
+    let answers = async || client.read("/_ping").await.is_ok_and(|answer| answer.status == 200);
+    eventually(PATIENCE, "the engine answers", answers).await;
 }

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dormouse_wire::{Health, Phase, PinOrder, Summary, Watch, Workload, WorkloadDetails};
+use dormouse_wire::{
+    Environment, Health, Phase, PinOrder, Summary, Watch, Workload, WorkloadDetails,
+};
 use http::Request;
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
@@ -67,6 +69,11 @@ impl Admin {
     /// Whether everything answers.
     pub(crate) async fn health(&self) -> Health {
         self.read("/health").await
+    }
+
+    /// Every environment.
+    pub(crate) async fn environments(&self) -> Vec<Environment> {
+        self.read("/api/v1/environments").await
     }
 
     /// The watches of the file.

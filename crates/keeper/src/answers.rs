@@ -11,7 +11,7 @@ use crate::keeper::Keeper;
 impl Keeper {
     pub(crate) fn answer(&mut self, answer: Answer) {
         match answer {
-            Answer::Observed { key, result } => match result {
+            Answer::Observed { key, result } => match self.noted(key, result) {
                 Ok(sighting) => self.sighted(key, sighting),
                 Err(ProviderError::Absent(_)) => {
                     self.sighted(key, Sighting::absent(tokio::time::Instant::now()));
@@ -20,6 +20,7 @@ impl Keeper {
             },
             Answer::Started { key, epoch, result, took } => {
                 self.witness.engine_called("start", took);
+                let result = self.noted(key, result);
                 self.started(key, epoch, result);
             }
             Answer::Rested { key, epoch, rest, result, took } => {
@@ -28,6 +29,7 @@ impl Keeper {
                     let outcome = result.as_ref().map(|_| ()).map_err(|_| ());
                     self.witness.rested(&workload.id, rest, outcome);
                 }
+                let result = self.noted(key, result);
                 self.rested(key, epoch, result);
             }
             Answer::Probed { key, epoch, result } => {
@@ -56,6 +58,17 @@ impl Keeper {
                 self.tell(key, Event::LogRead(log));
             }
         }
+    }
+
+    /// A call that was not answered is a reason to doubt the environment.
+    fn noted<T>(&self, key: Key, result: Result<T, ProviderError>) -> Result<T, ProviderError> {
+        if let Err(error @ (ProviderError::Unreachable(_) | ProviderError::Timeout(_))) = &result
+            && let Some(workload) = self.workloads.get(&key)
+            && let Some(environment) = self.environments.get(&workload.environment)
+        {
+            environment.doubt(&error.to_string());
+        }
+        result
     }
 
     fn started(&mut self, key: Key, epoch: Epoch, result: Result<Sighting, ProviderError>) {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use dormouse_core::fleet::{self, Key};
 use dormouse_core::lifecycle::{Event, SleepAnswer, Ticket};
-use dormouse_core::{EnvironmentName, Timestamp, WorkloadId};
+use dormouse_core::{EnvironmentName, WorkloadId};
 use tokio::sync::oneshot;
 
-use crate::environment::{Environment, Reach};
+use crate::environment::Environment;
 use crate::handle::{Command, Insistence};
 use crate::journal::JournalKind;
 use crate::keeper::Keeper;
@@ -107,16 +107,12 @@ impl Keeper {
 
     fn environment_views(&self) -> Vec<EnvironmentView> {
         let view = |(name, environment): (&EnvironmentName, &Environment)| {
-            let (reachable, last_error, since) = match &environment.reach {
-                Reach::Unheard => (None, None, Timestamp::ZERO),
-                Reach::Reached(since) => (Some(true), None, *since),
-                Reach::Lost(since, reason) => (Some(false), Some(reason.clone()), *since),
-            };
+            let standing = environment.standing(self.clock);
             EnvironmentView {
                 name: name.clone(),
-                reachable,
-                last_error,
-                since_ms: self.clock.unix_ms(since),
+                reachable: standing.reachable,
+                last_error: standing.last_error,
+                since_ms: standing.since_ms,
                 workloads: environment.targets.len(),
                 resyncs: environment.resyncs,
             }

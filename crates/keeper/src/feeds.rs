@@ -42,6 +42,7 @@ impl Keeper {
             return;
         };
         environment.resyncs += 1;
+        environment.trust();
         let listing = environment.listing.take();
         if !matches!(environment.reach, Reach::Reached(_)) {
             environment.reach = Reach::Reached(now);
@@ -71,6 +72,7 @@ impl Keeper {
             return;
         };
         environment.listing = None;
+        environment.doubt(&reason);
         tracing::warn!(environment = %name, reason, "Lost the environment");
         environment.reach = Reach::Lost(now, reason.clone());
         let environment = name.to_string();

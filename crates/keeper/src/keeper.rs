@@ -18,6 +18,7 @@ use crate::environment::{Environment, Fed};
 use crate::gate::{Published, Summons};
 use crate::handle::{Command, Handle};
 use crate::journal::{Journal, JournalKind};
+use crate::watch::Manager;
 use crate::witness::Witness;
 use crate::workload::{WakeUnderWay, Workload};
 
@@ -40,6 +41,8 @@ pub struct Keeper {
     pub(crate) clock: Clock,
     pub(crate) workloads: BTreeMap<Key, Workload>,
     pub(crate) environments: BTreeMap<EnvironmentName, Environment>,
+    /// Those of the environments; they end with the loop.
+    pub(crate) watches: Manager,
     pub(crate) inbox: VecDeque<(Key, Event)>,
     pub(crate) tickets: BTreeMap<Ticket, oneshot::Sender<Option<SleepAnswer>>>,
     pub(crate) answers: mpsc::Sender<Answer>,
@@ -70,6 +73,7 @@ impl Keeper {
             clock,
             workloads: BTreeMap::new(),
             environments: BTreeMap::new(),
+            watches: Manager::new(),
             inbox: VecDeque::new(),
             tickets: BTreeMap::new(),
             answers,
@@ -120,7 +124,7 @@ impl Keeper {
                 }
             }
         }
-        self.tasks.shutdown().await;
+        tokio::join!(self.watches.stop_all(), self.tasks.shutdown());
     }
 
     fn deadlines(&mut self) {

@@ -60,6 +60,9 @@ impl Keeper {
     fn apply_environments(&mut self, layout: &Layout) {
         let keep: BTreeSet<&EnvironmentName> =
             layout.environments.iter().map(|environment| &environment.name).collect();
+        for name in self.environments.keys().filter(|name| !keep.contains(name)) {
+            self.watches.forget(name.as_str());
+        }
         self.environments.retain(|name, _| keep.contains(name));
         for definition in &layout.environments {
             let same = self
@@ -70,7 +73,8 @@ impl Keeper {
                 continue;
             }
             let (name, provider) = (definition.name.clone(), Arc::clone(&definition.provider));
-            let mut environment = Environment::new(name.clone(), provider, self.feeds.clone());
+            let mut environment =
+                Environment::new(name.clone(), provider, self.feeds.clone(), &self.watches);
             if let Some(before) = self.environments.remove(&name) {
                 environment.targets = before.targets;
             }

@@ -374,8 +374,12 @@ async fn a_watch_replaced_again_and_again_leaves_one_task() {
 async fn a_status_is_never_torn() {
     let service = Service::up();
     let manager = Manager::new();
-    let quick =
-        Settings { fall: 1, initial_delay: Duration::from_millis(1), ..Settings::default() };
+    let quick = Settings {
+        fall: 1,
+        initial_delay: Duration::from_millis(1),
+        poll_interval: Duration::from_millis(20),
+        ..Settings::default()
+    };
     let watch = manager.watch(service.spec("db").policy(policy(quick))).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let reader = {

@@ -61,6 +61,17 @@ pub trait Provider: Send + Sync + 'static {
     /// Names the targets whose details the feed should carry beside those with labels of ours.
     fn follow(&self, targets: BTreeSet<Target>);
 
+    /// Whether the runtime answers at all, asked as cheaply as it can be. One that is a part of this
+    /// process always does.
+    fn alive(&self, deadline: Instant) -> BoxFuture<'_, Result<(), ProviderError>> {
+        let _ = deadline;
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Somebody has seen the runtime fail, or work again: the feed makes sure now instead of at its
+    /// next check or attempt.
+    fn check_now(&self) {}
+
     /// The last `lines` lines that the target wrote, oldest first.
     fn log_tail<'a>(
         &'a self,

@@ -22,6 +22,15 @@ pub struct Spec {
     pub(super) probe: ProbeFn,
     pub(super) on_ready: Option<HookFn>,
     pub(super) on_down: Option<HookFn>,
+    pub(super) voice: Voice,
+}
+
+/// Whether transitions are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Voice {
+    Loud,
+    /// Whoever made the watch tells of what it finds.
+    Silent,
 }
 
 /// A transition, as a hook is told of it.
@@ -54,13 +63,20 @@ impl Spec {
             async move { attempt.await.map_err(|error| bounded(&error.to_string())) }.boxed()
         });
         let name = name.into();
-        Self { name, policy: Policy::default(), probe, on_ready: None, on_down: None }
+        let (policy, voice) = (Policy::default(), Voice::Loud);
+        Self { name, policy, probe, on_ready: None, on_down: None, voice }
     }
 
     /// Probes by this policy.
     #[must_use]
     pub fn policy(self, policy: Policy) -> Self {
         Self { policy, ..self }
+    }
+
+    /// Logs no transition: whoever made the watch tells of what it finds.
+    #[must_use]
+    pub fn silent(self) -> Self {
+        Self { voice: Voice::Silent, ..self }
     }
 
     /// Runs `hook` each time the service comes up, the first time included.

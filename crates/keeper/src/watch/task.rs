@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use dormouse_core::id::Epoch;
-use dormouse_core::watch::{self as core, Effect, Event, State, Transition};
+use dormouse_core::watch::{self as core, Effect, Event, Transition};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::hooks::Hooks;
-use super::spec::{Change, ProbeFn, Spec};
+use super::spec::{Change, ProbeFn, Spec, Voice};
 use super::{Command, Status};
 use crate::clock::Clock;
 
@@ -22,6 +22,7 @@ pub(super) struct Task {
     /// Dropping it is how a probe is abandoned: it may ignore that, and is not waited for.
     asking: Option<Asking>,
     hooks: Hooks,
+    voice: Voice,
     status: watch::Sender<Status>,
 }
 
@@ -33,8 +34,16 @@ impl Task {
         let core = core::Watch::new(spec.policy, seed, clock.now());
         let (status, read) = watch::channel(told(&spec.name, clock, core.status()));
         let hooks = Hooks::new(spec.on_ready, spec.on_down);
-        let task =
-            Self { name: spec.name, clock, core, probe: spec.probe, asking: None, hooks, status };
+        let task = Self {
+            name: spec.name,
+            clock,
+            core,
+            probe: spec.probe,
+            asking: None,
+            hooks,
+            voice: spec.voice,
+            status,
+        };
         (task, read)
     }
 
@@ -109,11 +118,12 @@ impl Task {
 
     fn moved(&mut self, transition: Transition) {
         let Transition { from, to, at, error } = transition;
-        match (&error, to) {
-            (Some(error), _) => {
+        match (self.voice, &error) {
+            (Voice::Silent, _) => {}
+            (Voice::Loud, Some(error)) => {
                 tracing::warn!(watch = %self.name, from = from.name(), %error, "Lost the service");
             }
-            (None, State::Pending | State::Up | State::Down) => {
+            (Voice::Loud, None) => {
                 tracing::info!(watch = %self.name, from = from.name(), "Reached the service");
             }
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use dormouse_core::{Condition, RunId, limits};
 use futures_util::StreamExt;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::address;
@@ -29,6 +29,8 @@ pub(super) struct Engine {
     leaving: Mutex<BTreeMap<Target, Leaving>>,
     /// The last target that an event was about.
     pulse: watch::Sender<Option<Target>>,
+    /// The feed is to make sure that the engine answers.
+    pub(super) doubt: Notify,
 }
 
 /// A run that has been told to end.
@@ -63,6 +65,19 @@ impl Engine {
             followed: watch::Sender::default(),
             leaving: Mutex::default(),
             pulse: watch::Sender::default(),
+            doubt: Notify::new(),
+        }
+    }
+
+    /// Whether the engine answers at all.
+    pub(super) async fn ping(&self, deadline: Instant) -> Result<(), CallError> {
+        let ping = Call::get("ping", "/_ping".to_owned());
+        let alive_by = deadline.min(Instant::now() + limits::ENGINE_PING_MAX);
+        match self.client.command(&ping, alive_by).await {
+            // A refusal is a sign of life too: some engines stand behind a proxy that lets only so
+            // much through.
+            Ok(_) | Err(CallError::Refused { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

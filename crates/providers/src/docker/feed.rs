@@ -15,7 +15,7 @@ mod session;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use self::session::Session;
 use super::client::{CallError, chain};
@@ -71,7 +71,8 @@ impl Feed {
                 }
             }
             self.lose(&end);
-            sleep(retry.delay()).await;
+            // Whoever has seen it answer need not wait for the next attempt.
+            let _ = timeout(retry.delay(), self.engine.doubt.notified()).await;
         }
     }
 

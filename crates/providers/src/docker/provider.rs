@@ -199,6 +199,17 @@ impl Provider for DockerProvider {
         self.engine.follow(targets);
     }
 
+    fn alive(&self, deadline: Instant) -> BoxFuture<'_, Result<(), ProviderError>> {
+        Box::pin(async move {
+            let answered = self.engine.ping(deadline).await;
+            answered.map_err(|error| error.into_provider(None, "ping"))
+        })
+    }
+
+    fn check_now(&self) {
+        self.engine.doubt.notify_one();
+    }
+
     fn log_tail<'a>(
         &'a self,
         target: &'a Target,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::check::Check;
 use super::{End, Feed};
-use crate::docker::client::{Call, CallError, chain};
+use crate::docker::client::{CallError, chain};
 use crate::docker::events::{Action, Event, Line};
 use crate::docker::json::EntryJson;
 use crate::docker::listening::EventStream;
@@ -63,12 +63,14 @@ impl<'a> Session<'a> {
     /// Follows the events until they end.
     pub(super) async fn follow(&mut self) -> Result<Infallible, End> {
         self.list();
+        let engine = Arc::clone(&self.feed.engine);
         loop {
             self.begin_looks();
             tokio::select! {
                 filled = self.stream.fill() => if filled? { self.hear() } else { return Err(End::Closed) },
                 Some(done) = self.work.next() => self.finish(done)?,
                 () = sleep_until(self.check.next) => self.begin_check(),
+                () = engine.doubt.notified() => self.begin_check(),
                 Ok(()) = self.followed.changed() => self.look_at_newly_followed(),
             }
         }
@@ -112,13 +114,9 @@ impl<'a> Session<'a> {
         }
         let engine = Arc::clone(&self.feed.engine);
         self.work.push(Box::pin(async move {
-            let ping = Call::get("ping", "/_ping".to_owned());
-            let alive_by = Instant::now() + limits::ENGINE_PING_MAX;
-            match engine.client.command(&ping, alive_by).await {
-                // A refusal is a sign of life too: some engines stand behind a proxy that lets
-                // only so much through.
-                Ok(_) | Err(CallError::Refused { .. }) => {}
-                Err(error) => return Done::Dead(error),
+            let deadline = Instant::now() + limits::OBSERVE_MAX;
+            if let Err(error) = engine.ping(deadline).await {
+                return Done::Dead(error);
             }
             Done::Checked(engine.entries(Instant::now() + limits::OBSERVE_MAX).await)
         }));
