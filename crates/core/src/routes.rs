@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_hostname_that_is_too_long_has_no_route_in_either_case() {
-        let long = |letter: &str, bytes| [&letter.repeat(bytes - 2), ".b"].concat();
+        let long = |letter: &str, bytes: usize| format!("{}.b", letter.repeat(bytes - 2));
         for letter in ["a", "A"] {
             let (fits, exceeds) = (long(letter, 253), long(letter, 254));
             check(&["*"], &[(&fits, "/", Some("*")), (&exceeds, "/", None)]);
