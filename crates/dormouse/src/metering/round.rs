@@ -40,7 +40,7 @@ impl Guests {
                 self.note_pause(found);
                 self.is_stale = true;
                 if matches!(found.sighting.condition, Condition::Running { .. })
-                    && !self.known.get(&found.target).is_some_and(|guest| guest.last.is_some())
+                    && self.known.get(&found.target).is_none_or(|guest| guest.last.is_none())
                 {
                     self.began.insert(found.target.clone());
                 }
