@@ -21,9 +21,7 @@ class Pair:
 
 def main():
     listen, engine, log = sys.argv[1:4]
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(listen)
-    listener.listen(128)
+    listener = open_door(listen)
     ends = selectors.DefaultSelector()
     ends.register(listener, selectors.EVENT_READ, None)
     with open(log, "a", buffering=1) as log:
@@ -33,6 +31,18 @@ def main():
                     take(listener, engine, ends)
                 else:
                     carry(key.fileobj, key.data, ends, log)
+
+
+def open_door(where):
+    """A unix socket's path, or a TCP address."""
+    if "/" in where:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(where)
+    else:
+        host, _, port = where.rpartition(":")
+        listener = socket.create_server((host, int(port)))
+    listener.listen(128)
+    return listener
 
 
 def take(listener, path, ends):

@@ -11,6 +11,7 @@ import traceback
 from datetime import date
 from pathlib import Path
 
+import collector
 import fleet
 import herd
 import memory
@@ -37,6 +38,7 @@ MEASURES = {
     "pause": (wakes.pause, "wake from pause on the real engine"),
     "herd": (herd.herd, "10,000 first requests at once"),
     "rest": (fleet.rest, "100,000 sleepers: memory and CPU at rest"),
+    "collector": (collector.collector, "the collection worker: CPU, memory, events"),
     "fleet": (fleet.events, "cost per event and timer, 1,000 to 1,000,000 workloads"),
 }
 
@@ -79,13 +81,17 @@ def parse():
 def scale(options):
     quick = options.quick
     options.rounds = options.rounds or (2 if quick else 5)
-    options.seconds = options.seconds or (1 if quick else 3)
+    options.seconds = options.seconds or (1 if quick else 2)
     options.connections = 200 if quick else 1000
     options.cold_wakes = 5 if quick else 60
     options.pause_wakes = 10 if quick else 150
     options.alone_every = 2 if quick else 3
     options.herd = 2_000 if quick else 10_000
     options.herds = 1 if quick else 2
+    options.cycles = 3 if quick else 4
+    options.collector_sizes = (1, 1000) if quick else (1, 100, 1000, 2000)
+    options.events = 100 if quick else 500
+    options.collected = 5 if quick else 60
     options.sleepers = 20_000 if quick else 100_000
     options.rest_seconds = 10 if quick else 60
 
