@@ -79,8 +79,8 @@ impl Keeper {
         let result = match result {
             Ok(sighting) => match sighting.condition {
                 Condition::Running { run, .. } => {
-                    if let Some(workload) = self.workloads.get(&key) {
-                        workload.sighting.send_replace(Some(sighting));
+                    if let Some(workload) = self.workloads.get_mut(&key) {
+                        workload.sightings.replace(sighting);
                     }
                     Ok(run)
                 }
@@ -106,8 +106,8 @@ impl Keeper {
         let result = match result {
             Ok(sighting) => {
                 let condition = sighting.condition;
-                if let Some(workload) = self.workloads.get(&key) {
-                    workload.sighting.send_replace(Some(sighting));
+                if let Some(workload) = self.workloads.get_mut(&key) {
+                    workload.sightings.replace(sighting);
                 }
                 Ok(condition)
             }

@@ -137,7 +137,7 @@ impl Keeper {
         });
         if let Some(workload) = self.workloads.get_mut(&key) {
             workload.in_flight = Some((epoch, task));
-            workload.probing = watch::Sender::default().subscribe();
+            workload.probing = None;
             if let Some(wake) = &mut workload.wake {
                 wake.start_sent = Some(wake.start_sent.unwrap_or(now));
             }
@@ -183,10 +183,10 @@ impl Keeper {
         let prober = Prober {
             readiness: workload.readiness(&policy.readiness, &policy.ports),
             port: workload.main_port(&policy.ports),
-            sightings: workload.sighting.subscribe(),
+            sightings: workload.sightings.listen(),
         };
         let progress = watch::Sender::default();
-        workload.probing = progress.subscribe();
+        workload.probing = Some(progress.subscribe());
         let deadline = self.clock.instant(deadline);
         let answers = self.answers.clone();
         let task = self.tasks.spawn(async move {

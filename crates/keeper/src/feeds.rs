@@ -82,18 +82,12 @@ impl Keeper {
     }
 
     pub(crate) fn sighted(&mut self, key: Key, sighting: Sighting) {
-        let Some(workload) = self.workloads.get(&key) else {
+        let Some(workload) = self.workloads.get_mut(&key) else {
             return;
         };
         let as_of = self.clock.at(sighting.as_of);
         let condition = sighting.condition;
-        workload.sighting.send_if_modified(|last| {
-            let newer = last.as_ref().is_none_or(|last| last.as_of <= sighting.as_of);
-            if newer {
-                *last = Some(sighting);
-            }
-            newer
-        });
+        workload.sightings.see(sighting);
         self.tell(key, Event::Observed(Observation { condition, as_of }));
     }
 }

@@ -208,7 +208,8 @@ impl Keeper {
         let activity = Some(workload.gate.activity());
         let mut explanation = self.fleet.explain(key, activity, self.clock.now())?;
         if explanation.phase == "waking"
-            && let Some(met) = &workload.probing.borrow().last_failure
+            && let Some(probing) = &workload.probing
+            && let Some(met) = &probing.borrow().last_failure
         {
             explanation.why = format!("{}: {met}", explanation.why);
         }

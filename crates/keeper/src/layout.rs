@@ -6,12 +6,12 @@ use std::sync::Arc;
 use dormouse_core::fleet::{self, Key};
 use dormouse_core::lifecycle::Event;
 use dormouse_core::{EnvironmentName, WorkloadId};
-use tokio::sync::watch;
 
 use crate::environment::Environment;
 use crate::gate::Gate;
 use crate::handle::{Definition, Layout};
 use crate::keeper::Keeper;
+use crate::sightings::Sightings;
 use crate::workload::Workload;
 
 impl Keeper {
@@ -129,9 +129,9 @@ impl Keeper {
             target: definition.target,
             launch: definition.launch,
             gate,
-            sighting: watch::Sender::new(None),
+            sightings: Sightings::default(),
             proven: None,
-            probing: watch::Sender::default().subscribe(),
+            probing: None,
             ready_run: None,
             in_flight: None,
             drain: None,

@@ -16,6 +16,7 @@ mod keeper;
 mod layout;
 mod lease;
 pub mod probe;
+mod sightings;
 mod story;
 mod view;
 pub mod watch;

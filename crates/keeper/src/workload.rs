@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use dormouse_core::policy::Readiness;
 use dormouse_core::{EnvironmentName, Epoch, RunId, Timestamp, WorkloadId};
-use dormouse_providers::{LaunchSpec, Sighting, Target};
+use dormouse_providers::{LaunchSpec, Target};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::gate::{Gate, Opening};
 use crate::probe::{ProbeProgress, Proven};
+use crate::sightings::Sightings;
 use crate::view::PinView;
 use crate::witness::WakeTimes;
 
@@ -20,12 +21,12 @@ pub(crate) struct Workload {
     pub(crate) target: Target,
     pub(crate) launch: Option<LaunchSpec>,
     pub(crate) gate: Arc<Gate>,
-    /// The last look; probes listen to it.
-    pub(crate) sighting: watch::Sender<Option<Sighting>>,
+    /// The last look; probes listen for the next.
+    pub(crate) sightings: Sightings,
     /// What the last probe found, until the gate opens to it.
     pub(crate) proven: Option<Proven>,
     /// How far the probe in flight has come, where one is.
-    pub(crate) probing: watch::Receiver<ProbeProgress>,
+    pub(crate) probing: Option<watch::Receiver<ProbeProgress>>,
     /// The run that was last ready: a pause keeps it.
     pub(crate) ready_run: Option<RunId>,
     /// The start, probe or rest in flight.
@@ -50,7 +51,7 @@ pub(crate) struct WakeUnderWay {
 impl Workload {
     /// The port that is probed and that routes lead to by default.
     pub(crate) fn main_port(&self, named: &[u16]) -> Option<u16> {
-        let declared = || self.sighting.borrow().as_ref().and_then(|seen| seen.default_port);
+        let declared = || self.sightings.last().and_then(|seen| seen.default_port);
         named.first().copied().or_else(declared)
     }
 
@@ -58,7 +59,7 @@ impl Workload {
     /// again: the engine's health verdict of a paused container is stale or wrong, and its next
     /// one may be half a minute away.
     pub(crate) fn readiness(&self, wished: &Readiness, named: &[u16]) -> Readiness {
-        let run = self.sighting.borrow().as_ref().and_then(|seen| seen.condition.run());
+        let run = self.sightings.last().and_then(|seen| seen.condition.run());
         let resumed = run.is_some() && run == self.ready_run;
         match wished {
             Readiness::Auto | Readiness::Engine if resumed && self.main_port(named).is_some() => {
@@ -76,13 +77,13 @@ impl Workload {
     /// the same way as the one that it did.
     pub(crate) fn opening(&self, epoch: u64, proven: Proven, named: &[u16]) -> Opening {
         let main = self.main_port(named);
-        let sighting = self.sighting.borrow();
+        let sighting = self.sightings.last();
         let mut ports = Vec::with_capacity(named.len().max(1));
         if let (Some(port), Some(at)) = (main, proven.at) {
             ports.push((port, at));
         }
         for &port in named.iter().filter(|&&port| Some(port) != main || proven.at.is_none()) {
-            let candidates = sighting.as_ref().map(|seen| seen.candidates(port));
+            let candidates = sighting.map(|seen| seen.candidates(port));
             let candidates = candidates.unwrap_or_default();
             let same_way =
                 candidates.iter().find(|c| proven.at.map(|at| at.ip()) == Some(c.at.ip()));
