@@ -154,6 +154,8 @@ impl<T> Paths<T> {
             return Err(end);
         }
         let at = self.0.partition_point(|(other, _)| other.len() >= prefix.len());
+        // Most hostnames have one route, and there may be many of them.
+        self.0.reserve_exact(1);
         self.0.insert(at, (prefix.into(), end));
         Ok(())
     }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::claims::{self, Claims};
 use crate::config::Settings;
 use crate::gatekeeping::Gatekeeping;
+use crate::heap;
 use crate::metering::Meters;
 use crate::metrics::SiteTable;
 use crate::registry::{Registry, WorkloadSpec, assemble};
@@ -144,6 +145,7 @@ impl Conductor {
         conductor.apply(&settings).await?;
         conductor.await_labels().await?;
         conductor.watches.update(&settings.watches);
+        tidy().await;
         Ok((conductor, score))
     }
 
@@ -200,6 +202,12 @@ impl Conductor {
 
     /// Reads the file again. A bad file changes nothing and is reported.
     async fn reload(&mut self) -> ReloadOutcome {
+        let outcome = self.reload_and_apply().await;
+        tidy().await;
+        outcome
+    }
+
+    async fn reload_and_apply(&mut self) -> ReloadOutcome {
         let before = Arc::clone(self.reloader.settings());
         let outcome = self.reloader.reload();
         self.reading.send_replace(Arc::new(self.reloader.last().clone()));
@@ -280,6 +288,13 @@ fn who(settings: &Settings) -> String {
 /// Ends when it is time to see whether another house has let go of something.
 async fn look_again() {
     tokio::time::sleep(claims::LOOK_AGAIN_EVERY).await;
+}
+
+/// What was read and is not kept is given back to the system, aside from whoever is served.
+async fn tidy() {
+    if tokio::task::spawn_blocking(heap::give_back).await.is_err() {
+        tracing::error!("Could not give memory back");
+    }
 }
 
 fn route_table(

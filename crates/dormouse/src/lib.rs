@@ -10,6 +10,7 @@ pub mod demo;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 pub mod gatekeeping;
+mod heap;
 pub mod labels;
 mod listen;
 pub mod metering;

@@ -42,6 +42,7 @@ pub(crate) fn read_all(
         report.turn_to(None);
     }
     section.close(report);
+    drafts.shrink_to_fit();
     drafts
 }
 

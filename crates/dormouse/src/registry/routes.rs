@@ -21,8 +21,9 @@ pub(super) fn share_out(bench: &mut Bench<'_>) -> Routes {
     let mut routes = Routes::new();
     let mut findings = Vec::new();
     for id in first.into_iter().chain(last) {
-        let mut own = Vec::new();
-        for wish in &bench.drafts[id].routes {
+        let wishes = &bench.drafts[id].routes;
+        let mut own = Vec::with_capacity(wishes.len());
+        for wish in wishes {
             match owners.get(&wish.spec.pattern) {
                 None => {
                     owners.insert(&wish.spec.pattern, id);
