@@ -26,6 +26,6 @@ pub mod watch;
 pub use failure::{Failure, FailureKind};
 pub use fleet::Fleet;
 pub use id::{EnvironmentName, Epoch, WorkloadId};
-pub use observation::{Condition, Observation, RunId};
+pub use observation::{Condition, Observation, RunId, Unused};
 pub use policy::Policy;
 pub use time::Timestamp;

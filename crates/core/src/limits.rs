@@ -22,6 +22,9 @@ pub const GATE_CLOSE_MAX: Duration = Duration::from_secs(5);
 pub const OBSERVE_MAX: Duration = Duration::from_secs(10);
 /// A timer that is handled later than this was slept through: what happened meanwhile is unknown.
 pub const STALL: Duration = Duration::from_secs(10);
+/// What was found running rests no sooner than this, however long an earlier keeper saw it go
+/// unused: whoever lost a connection by the restart comes back.
+pub const RECALLED_IDLE_MIN: Duration = Duration::from_secs(10);
 /// Lines of a workload's log that a failure carries.
 pub const FAILURE_LOG_LINES_MAX: usize = 20;
 /// Lines of one wake's story that are kept.

@@ -1,11 +1,22 @@
 //! What a provider says about a workload now, in words that no runtime owns.
 
+use std::time::Duration;
+
 use crate::time::Timestamp;
 
 /// One start of one thing: it changes whenever the runtime starts the workload anew, or another
 /// container takes its name. Equal runs mean that connections made to it are still its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(pub u64);
+
+/// How long a run had gone unused when somebody last looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unused {
+    /// The run. Another run of the same workload is another story.
+    pub run: RunId,
+    /// How long.
+    pub period: Duration,
+}
 
 /// What the runtime says of health, where it has such a thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

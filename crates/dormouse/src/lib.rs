@@ -11,6 +11,7 @@ pub mod demo;
 pub mod fuzz;
 pub mod gatekeeping;
 mod heap;
+mod idleness;
 pub mod labels;
 mod listen;
 pub mod metering;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dormouse_keeper::{Keeper, KeeperSettings};
+use dormouse_keeper::{Handle, Keeper, KeeperSettings};
 use dormouse_proxy::{Proxy, ProxySettings};
 use dormouse_store::{SqliteStore, Store, StoreError};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -19,6 +19,7 @@ use crate::api::{AdminListener, AdminState, serve_admin};
 use crate::conductor::{ApplyError, Conductor, Score};
 use crate::config::{Gateway, Listen, Loaded};
 use crate::gatekeeping::Gatekeeping;
+use crate::idleness;
 use crate::listen::bind_http;
 use crate::metering::Metering;
 use crate::metrics::{Metrics, Traffic};
@@ -89,6 +90,7 @@ struct House {
     /// Pins and measuring.
     household: Vec<JoinHandle<()>>,
     keeper: JoinHandle<()>,
+    handle: Handle,
     store: Arc<dyn Store>,
     ends: Ends,
 }
@@ -133,9 +135,11 @@ impl House {
         let store = open_store(&gateway).await?;
         let ends = Ends::default();
         let metrics = Arc::new(Metrics::default());
+        let recalled = idleness::recall(&*store).await;
         let (keeper, keeper_task) = Keeper::spawn(KeeperSettings {
             seed: seed(),
             witness: Arc::clone(&metrics) as Arc<_>,
+            recalled,
             shutdown: ends.keeper.clone(),
         });
         let proxy = Proxy::new(Arc::new(Gatekeeping), proxy_settings(&gateway));
@@ -146,6 +150,7 @@ impl House {
         restore(&pins).await;
         let restorer =
             tokio::spawn(restore_always(Arc::clone(&pins), score.clone(), ends.household.clone()));
+        let handle = keeper.clone();
         let (metering, board) =
             Metering::new(score.meters.clone(), score.registry.clone(), keeper.clone());
         metrics.measure(Arc::clone(&board));
@@ -162,6 +167,7 @@ impl House {
             conductor: tokio::spawn(conductor.run(ends.household.clone())),
             household: vec![shelf, restorer, metering],
             keeper: keeper_task,
+            handle,
             store,
             ends,
         })
@@ -169,6 +175,8 @@ impl House {
 
     /// Ends everything in order: what is open may finish within the gateway's drain.
     async fn end(self) {
+        // Whoever ends us may lose patience with the drain.
+        idleness::remember(&self.handle, &*self.store).await;
         self.ends.visitors.cancel();
         for listener in self.visitors {
             // The data plane's own drain bounds this wait.
@@ -177,6 +185,7 @@ impl House {
         self.ends.household.cancel();
         let household = [self.admin, self.conductor].into_iter().chain(self.household);
         all_within_end_max(household).await;
+        idleness::remember(&self.handle, &*self.store).await;
         self.ends.keeper.cancel();
         all_within_end_max([self.keeper]).await;
         self.store.close().await;

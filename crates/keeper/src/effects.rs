@@ -220,8 +220,8 @@ impl Keeper {
     }
 
     fn open_gate(&mut self, key: Key) {
-        let ready_run = match self.fleet.phase(key) {
-            Some(Phase::Ready(ready)) => Some(ready.run),
+        let ready = match self.fleet.phase(key) {
+            Some(Phase::Ready(ready)) => Some((ready.run, ready.unused)),
             Some(_) | None => None,
         };
         let named = self.fleet.policy(key).map(|policy| policy.ports.clone()).unwrap_or_default();
@@ -234,8 +234,12 @@ impl Keeper {
         match workload.proven.take() {
             Some(proven) => {
                 self.openings += 1;
-                workload.ready_run = ready_run;
+                workload.ready_run = ready.map(|(run, _)| run);
                 let opening = workload.opening(self.openings, proven, &named);
+                if ready.is_none_or(|(_, unused)| unused.is_zero()) {
+                    // The opening counts as a use, unless an earlier idle period goes on.
+                    workload.gate.touch();
+                }
                 workload.gate.open(opening);
             }
             None if workload.gate.has_opening() => workload.gate.reopen(),

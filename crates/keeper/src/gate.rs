@@ -160,7 +160,8 @@ impl Gate {
 
     /// Counts as use now, without waking anything.
     pub fn touch(&self) {
-        self.last_use.fetch_max(self.clock.now().0, Ordering::AcqRel);
+        // Zero is never.
+        self.last_use.fetch_max(self.clock.now().0.max(1), Ordering::AcqRel);
     }
 
     /// The stories of its wakes.
@@ -238,7 +239,6 @@ impl Gate {
     }
 
     pub(crate) fn open(&self, opening: Opening) {
-        self.touch();
         self.opening.store(Some(Arc::new(opening)));
         self.shut.store(false, Ordering::SeqCst);
         self.verdict.send_replace(Verdict::Open);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dormouse_core::fleet::{self, Explanation, Fleet, Key};
 use dormouse_core::lifecycle::{Event, SleepAnswer, Ticket};
-use dormouse_core::{EnvironmentName, WorkloadId, limits};
+use dormouse_core::{EnvironmentName, Unused, WorkloadId, limits};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,8 @@ pub struct KeeperSettings {
     pub seed: u64,
     /// Counts what happens.
     pub witness: Arc<dyn Witness>,
+    /// How long each workload had gone unused when the keeper before this one ended in order.
+    pub recalled: BTreeMap<WorkloadId, Unused>,
     /// Ends the keeper. Workloads are left as they are.
     pub shutdown: CancellationToken,
 }
@@ -48,6 +50,8 @@ pub struct Keeper {
     pub(crate) answers: mpsc::Sender<Answer>,
     pub(crate) tasks: JoinSet<()>,
     pub(crate) openings: u64,
+    /// For the workloads that nobody has defined yet.
+    pub(crate) recalled: BTreeMap<WorkloadId, Unused>,
     answered: mpsc::Receiver<Answer>,
     commands: mpsc::Receiver<Command>,
     pub(crate) feeds: mpsc::Sender<Fed>,
@@ -79,6 +83,7 @@ impl Keeper {
             answers,
             tasks: JoinSet::new(),
             openings: 0,
+            recalled: settings.recalled,
             answered,
             commands: commanded,
             feeds,

@@ -101,6 +101,9 @@ impl Keeper {
             self.fleet.handle(event, now);
             let key = self.fleet.key(&id)?;
             self.insert(key, definition);
+            if let Some(unused) = self.recalled.remove(&id) {
+                self.fleet.handle(fleet::Event::Recall { key, unused }, now);
+            }
         } else {
             self.fleet.handle(event, now);
         }

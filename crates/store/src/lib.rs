@@ -1,4 +1,5 @@
-//! What survives a restart: pins and last activities, in memory and in SQLite.
+//! What survives a restart: pins, and how long each workload has gone unused; in memory and in
+//! SQLite.
 //!
 //! A [`Store`] remembers and decides nothing. What it says at a start is what was true when it was
 //! told, never what is true now: the runtime is asked for that.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use dormouse_core::WorkloadId;
+use dormouse_core::{Unused, WorkloadId};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use crate::{Pin, Store, StoreError, UnixMillis};
+use crate::{Pin, Store, StoreError};
 
 /// Remembers in memory.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Kept {
     pins: BTreeMap<WorkloadId, Pin>,
-    activities: BTreeMap<WorkloadId, UnixMillis>,
+    unused: BTreeMap<WorkloadId, Unused>,
 }
 
 impl MemoryStore {
@@ -57,30 +57,26 @@ impl Store for MemoryStore {
         async { Ok(self.kept().pins.clone()) }.boxed()
     }
 
-    fn remember_activities<'a>(
+    fn remember_unused<'a>(
         &'a self,
-        activities: &'a BTreeMap<WorkloadId, UnixMillis>,
+        unused: &'a BTreeMap<WorkloadId, Unused>,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        async move {
-            let mut kept = self.kept();
-            for (workload, at) in activities {
-                let known = kept.activities.entry(workload.clone()).or_default();
-                *known = (*known).max(*at);
-            }
+        async {
+            self.kept().unused.clone_from(unused);
             Ok(())
         }
         .boxed()
     }
 
-    fn activities(&self) -> BoxFuture<'_, Result<BTreeMap<WorkloadId, UnixMillis>, StoreError>> {
-        async { Ok(self.kept().activities.clone()) }.boxed()
+    fn take_unused(&self) -> BoxFuture<'_, Result<BTreeMap<WorkloadId, Unused>, StoreError>> {
+        async { Ok(std::mem::take(&mut self.kept().unused)) }.boxed()
     }
 
     fn forget<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<(), StoreError>> {
         async {
             let mut kept = self.kept();
             kept.pins.remove(workload);
-            kept.activities.remove(workload);
+            kept.unused.remove(workload);
             Ok(())
         }
         .boxed()

@@ -4,7 +4,8 @@ use sqlx::{Connection, SqliteConnection};
 
 /// The steps: the first makes version 1 of an empty file, the next version 2 of that, and so on. A
 /// step that was ever released is never changed.
-pub(crate) const STEPS: &[&str] = &["CREATE TABLE pin (
+pub(crate) const STEPS: &[&str] = &[
+    "CREATE TABLE pin (
         workload   TEXT PRIMARY KEY NOT NULL,
         until_ms   INTEGER,
         reason     TEXT NOT NULL,
@@ -13,7 +14,14 @@ pub(crate) const STEPS: &[&str] = &["CREATE TABLE pin (
     CREATE TABLE activity (
         workload TEXT PRIMARY KEY NOT NULL,
         last_ms  INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID;"];
+    ) STRICT, WITHOUT ROWID;",
+    "DROP TABLE activity;
+    CREATE TABLE unused (
+        workload  TEXT PRIMARY KEY NOT NULL,
+        run       INTEGER NOT NULL,
+        unused_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;",
+];
 
 /// What came of bringing a file up to date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dormouse_core::WorkloadId;
+use dormouse_core::{RunId, Unused, WorkloadId};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::SqlitePool;
@@ -121,31 +121,35 @@ impl SqliteStore {
         Ok(pins.collect())
     }
 
-    async fn upsert_activities(
+    async fn replace_unused(
         &self,
-        activities: &BTreeMap<WorkloadId, UnixMillis>,
+        unused: &BTreeMap<WorkloadId, Unused>,
     ) -> Result<(), sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
-        for (workload, at) in activities {
-            sqlx::query(
-                "INSERT INTO activity (workload, last_ms) VALUES (?, ?)
-                 ON CONFLICT (workload) DO UPDATE SET last_ms = max(last_ms, excluded.last_ms)",
-            )
-            .bind(workload.as_str())
-            .bind(to_column(*at))
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query("DELETE FROM unused").execute(&mut *transaction).await?;
+        for (workload, Unused { run, period }) in unused {
+            let unused_ms = i64::try_from(period.as_millis()).unwrap_or(i64::MAX);
+            sqlx::query("INSERT INTO unused (workload, run, unused_ms) VALUES (?, ?, ?)")
+                .bind(workload.as_str())
+                .bind(run.0.cast_signed())
+                .bind(unused_ms)
+                .execute(&mut *transaction)
+                .await?;
         }
         transaction.commit().await
     }
 
-    async fn select_activities(&self) -> Result<BTreeMap<WorkloadId, UnixMillis>, sqlx::Error> {
-        let rows: Vec<(String, i64)> =
-            sqlx::query_as("SELECT workload, last_ms FROM activity").fetch_all(&self.pool).await?;
-        let rows = rows.into_iter();
-        let activities = rows
-            .filter_map(|(workload, at)| Some((WorkloadId::parse(&workload)?, from_column(at))));
-        Ok(activities.collect())
+    async fn delete_unused(&self) -> Result<BTreeMap<WorkloadId, Unused>, sqlx::Error> {
+        let rows: Vec<(String, i64, i64)> =
+            sqlx::query_as("DELETE FROM unused RETURNING workload, run, unused_ms")
+                .fetch_all(&self.pool)
+                .await?;
+        let unused = rows.into_iter().filter_map(|(workload, run, unused_ms)| {
+            let period = Duration::from_millis(u64::try_from(unused_ms).ok()?);
+            let run = RunId(run.cast_unsigned());
+            Some((WorkloadId::parse(&workload)?, Unused { run, period }))
+        });
+        Ok(unused.collect())
     }
 
     async fn delete_pin(&self, workload: &WorkloadId) -> Result<(), sqlx::Error> {
@@ -156,7 +160,7 @@ impl SqliteStore {
     async fn delete_workload(&self, workload: &WorkloadId) -> Result<(), sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
         for delete in
-            ["DELETE FROM pin WHERE workload = ?", "DELETE FROM activity WHERE workload = ?"]
+            ["DELETE FROM pin WHERE workload = ?", "DELETE FROM unused WHERE workload = ?"]
         {
             sqlx::query(delete).bind(workload.as_str()).execute(&mut *transaction).await?;
         }
@@ -190,17 +194,23 @@ impl Store for SqliteStore {
         pins.map(|pins| pins.map_err(|source| self.explain("read the pins", source))).boxed()
     }
 
-    fn remember_activities<'a>(
+    fn remember_unused<'a>(
         &'a self,
-        activities: &'a BTreeMap<WorkloadId, UnixMillis>,
+        unused: &'a BTreeMap<WorkloadId, Unused>,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        let saved = self.upsert_activities(activities);
-        saved.map(|saved| saved.map_err(|source| self.explain("save activities", source))).boxed()
+        async {
+            let replaced = self.replace_unused(unused).await;
+            replaced.map_err(|source| self.explain("remember what goes unused", source))
+        }
+        .boxed()
     }
 
-    fn activities(&self) -> BoxFuture<'_, Result<BTreeMap<WorkloadId, UnixMillis>, StoreError>> {
-        let read = self.select_activities();
-        read.map(|read| read.map_err(|source| self.explain("read the activities", source))).boxed()
+    fn take_unused(&self) -> BoxFuture<'_, Result<BTreeMap<WorkloadId, Unused>, StoreError>> {
+        async {
+            let taken = self.delete_unused().await;
+            taken.map_err(|source| self.explain("read what went unused", source))
+        }
+        .boxed()
     }
 
     fn forget<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -259,6 +269,10 @@ mod tests {
         Pin { until: Some(UnixMillis(9)), reason: "demo".into(), made_at: UnixMillis(1) }
     }
 
+    fn unused() -> Unused {
+        Unused { run: RunId(u64::MAX), period: Duration::from_millis(7) }
+    }
+
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
@@ -269,11 +283,11 @@ mod tests {
         let path = folder.path().join("state/dormouse.db");
         let store = SqliteStore::open(&path).await.unwrap();
         store.save_pin(&workload(), &pin()).await.unwrap();
-        store.remember_activities(&[(workload(), UnixMillis(7))].into()).await.unwrap();
+        store.remember_unused(&[(workload(), unused())].into()).await.unwrap();
         store.close().await;
         let store = SqliteStore::open(&path).await.unwrap();
         assert_eq!(store.pins().await.unwrap(), [(workload(), pin())].into());
-        assert_eq!(store.activities().await.unwrap(), [(workload(), UnixMillis(7))].into());
+        assert_eq!(store.take_unused().await.unwrap(), [(workload(), unused())].into());
     }
 
     #[tokio::test]
@@ -323,8 +337,8 @@ mod tests {
         let path = folder.path().join("dormouse.db");
         let store = SqliteStore::open(&path).await.unwrap();
         let many = (0..2_000).map(|n| WorkloadId::parse(&format!("local/w{n}")).unwrap());
-        let many = many.map(|workload| (workload, UnixMillis(1))).collect();
-        store.remember_activities(&many).await.unwrap();
+        let many = many.map(|workload| (workload, unused())).collect();
+        store.remember_unused(&many).await.unwrap();
         store.close().await;
         let mut bytes = std::fs::read(&path).unwrap();
         let middle = bytes.len() / 2;

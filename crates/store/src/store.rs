@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dormouse_core::WorkloadId;
+use dormouse_core::{Unused, WorkloadId};
 use futures_util::future::BoxFuture;
 
 use crate::StoreError;
@@ -23,15 +23,16 @@ pub trait Store: Send + Sync + 'static {
     /// All pins, those included that have expired: whether they have is a question to a clock.
     fn pins(&self) -> BoxFuture<'_, Result<BTreeMap<WorkloadId, Pin>, StoreError>>;
 
-    /// Remembers when each of these workloads was last active. All or none are remembered; an older
-    /// moment never replaces a newer one; workloads that are not named keep theirs.
-    fn remember_activities<'a>(
+    /// Remembers how long the runs of these workloads have gone unused by now, in whole
+    /// milliseconds, in place of everything that was remembered of this kind. All or none are
+    /// remembered.
+    fn remember_unused<'a>(
         &'a self,
-        activities: &'a BTreeMap<WorkloadId, UnixMillis>,
+        unused: &'a BTreeMap<WorkloadId, Unused>,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// When each workload was last active, as far as remembered.
-    fn activities(&self) -> BoxFuture<'_, Result<BTreeMap<WorkloadId, UnixMillis>, StoreError>>;
+    /// How long the runs had gone unused, and forgets it: what is remembered counts once.
+    fn take_unused(&self) -> BoxFuture<'_, Result<BTreeMap<WorkloadId, Unused>, StoreError>>;
 
     /// Forgets everything about a workload that is gone from the configuration.
     fn forget<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<(), StoreError>>;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::event::Key;
 use crate::failure::Failure;
 use crate::id::WorkloadId;
 use crate::lifecycle::{Phase, Pinned, Purpose, WakeCause};
-use crate::observation::{Condition, RunId};
+use crate::observation::{Condition, RunId, Unused};
 use crate::policy::Policy;
 use crate::time::Timestamp;
 
@@ -44,6 +45,8 @@ pub(super) struct Entry {
     pub(super) last_failure: Option<Box<(Timestamp, Failure)>>,
     /// The last wake's beginning and cause.
     pub(super) last_wake: Option<(Timestamp, WakeCause)>,
+    /// How long it had gone unused under an earlier keeper.
+    pub(super) recalled: Option<Unused>,
     pub(super) story: Story,
     /// Its place in the fleet's timers.
     pub(super) armed: Option<Timestamp>,
@@ -84,6 +87,7 @@ impl Entry {
             not_before: Timestamp::ZERO,
             last_failure: None,
             last_wake: None,
+            recalled: None,
             story: Story::Closed,
             armed: None,
         }
@@ -95,6 +99,30 @@ impl Entry {
             self.rest_failures = 0;
         }
         self.seen_run = run;
+    }
+
+    /// How long the run that was last seen had gone unused under an earlier keeper.
+    pub(super) fn recalled(&self) -> Duration {
+        let same = self.recalled.filter(|unused| Some(unused.run) == self.seen_run);
+        same.map_or(Duration::ZERO, |unused| unused.period)
+    }
+
+    /// What an earlier keeper saw counts for what is found running, until it is ready.
+    pub(super) fn forget_recalled(&mut self) {
+        let is_being_found = match &self.phase {
+            Phase::Unknown(_) => true,
+            Phase::Waking(waking) => waking.cause == WakeCause::Adopted,
+            Phase::Asleep(_)
+            | Phase::Ready(_)
+            | Phase::Draining(_)
+            | Phase::Settling(_)
+            | Phase::Failed(_)
+            | Phase::Misconfigured(_)
+            | Phase::Gone(_) => false,
+        };
+        if !is_being_found {
+            self.recalled = None;
+        }
     }
 
     pub(super) fn pinned(&self) -> Pinned {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::id::{EnvironmentName, WorkloadId};
 use crate::lifecycle;
+use crate::observation::Unused;
 use crate::policy::Policy;
 use crate::time::Timestamp;
 
@@ -38,6 +39,14 @@ pub enum Event {
     EnvironmentReached(EnvironmentName),
     /// An environment stopped answering.
     EnvironmentLost(EnvironmentName),
+    /// An earlier keeper that ended in order saw this workload go unused. Counts if the same run is
+    /// found running.
+    Recall {
+        /// Which.
+        key: Key,
+        /// How long, in which run.
+        unused: Unused,
+    },
     /// A pin holds this workload awake, replacing an earlier one.
     Pin {
         /// Which.

@@ -114,7 +114,7 @@ fn idle_at(entry: &Entry, activity: Option<Activity>) -> Option<Timestamp> {
         return None;
     }
     let last_use = activity.last_use.max(entry.released_at);
-    let due = last_use + entry.policy.idle_timeout?;
+    let due = ready.idle_at(entry.policy.idle_timeout?, last_use);
     Some(match ready.check {
         // One that was adopted, or whose gate has opened again, gets a whole period from then on.
         Check::At(at) | Check::PutOff(at) => due.max(at),

@@ -66,6 +66,12 @@ impl Fleet {
             Event::Forget { id } => self.forget(&id, now),
             Event::EnvironmentReached(environment) => self.environment_reached(environment),
             Event::EnvironmentLost(environment) => self.environment_lost(&environment),
+            Event::Recall { key, unused } => {
+                if let Some(entry) = self.entry_mut(key) {
+                    entry.recalled = Some(unused);
+                    entry.forget_recalled();
+                }
+            }
             Event::Pin { key, until } => self.pin(key, until),
             Event::Unpin { key } => self.unpin(key, now),
             Event::Workload(key, event) => self.pending.push_back((key, event)),
@@ -192,6 +198,7 @@ impl Fleet {
             rest_failures: entry.rest_failures,
             not_before: entry.not_before,
             released_at: entry.released_at,
+            recalled: entry.recalled(),
             jitter,
         };
         let before = entry.phase.clone();
@@ -272,6 +279,7 @@ impl Fleet {
             entry.last_wake = Some((now, waking.cause));
         }
         entry.phase = after;
+        entry.forget_recalled();
         if from != to && before.denies() {
             // What denied its callers holds no longer.
             self.effects.push_back(Effect::Act(key, lifecycle::Effect::ShutGate));

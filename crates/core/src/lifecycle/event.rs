@@ -81,7 +81,8 @@ pub struct Activity {
     pub served: u32,
     /// Callers that wait for it to open.
     pub waiting: u32,
-    /// When the last lease ended; the opening of the gate where none has.
+    /// When the last lease ended; the opening of the gate where none has. Zero where the opening
+    /// is not to count, because the idle period of an earlier keeper goes on.
     pub last_use: Timestamp,
 }
 
@@ -149,6 +150,9 @@ impl Event {
 }
 
 impl Activity {
+    /// Nobody is there, and nobody ever was.
+    pub const NONE: Self = Self { served: 0, waiting: 0, last_use: Timestamp::ZERO };
+
     /// Everybody who would be hurt by a rest now.
     pub fn open(self) -> u32 {
         self.served.saturating_add(self.waiting)

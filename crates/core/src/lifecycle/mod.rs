@@ -75,6 +75,9 @@ pub struct Facts<'a> {
     pub not_before: Timestamp,
     /// When the last dependent or pin let go.
     pub released_at: Timestamp,
+    /// How long the run that was found had gone unused when an earlier keeper ended in order; zero
+    /// where nothing is known.
+    pub recalled: Duration,
     /// Spreads retries of many workloads; drawn by whoever feeds the fleet.
     pub jitter: u16,
 }

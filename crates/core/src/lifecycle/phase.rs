@@ -1,5 +1,7 @@
 //! The phases and the data each carries.
 
+use std::time::Duration;
+
 use super::event::{Ticket, WakeCause};
 use crate::failure::Failure;
 use crate::id::Epoch;
@@ -115,6 +117,8 @@ pub struct Ready {
     pub run: RunId,
     /// When idleness is looked at next.
     pub check: Check,
+    /// How long it had gone unused before `since`, as far as an earlier keeper saw.
+    pub unused: Duration,
 }
 
 /// When idleness is looked at next.

@@ -3,6 +3,8 @@
 //! A request touches no timer: the deadline is armed lazily. When it comes, the gate says when it
 //! was last used; only if that was a whole idle period ago is the gate shut and asked again.
 
+use std::time::Duration;
+
 use super::{
     Activity, Check, DrainCause, Effect, Effects, Event, Facts, Phase, Pinned, Reach, Ready,
     Remains, SleepAnswer, WakeCause, asleep, draining, failed, gone, waking,
@@ -78,12 +80,31 @@ pub(super) fn enter(run: RunId, facts: &Facts<'_>, now: Timestamp, effects: &mut
 /// Opens the gate to a workload that never stopped being ready.
 pub(super) fn open(run: RunId, facts: &Facts<'_>, now: Timestamp, effects: &mut Effects) -> Phase {
     effects.push(Effect::OpenGate);
-    let check = match facts.rest_failures {
-        0 => check_at(facts.idle_due(now)),
+    let mut phase = Ready { since: now, run, check: Check::Never, unused: facts.recalled };
+    let due = |idle| match facts.rest_failures {
+        0 => phase.unused_until(idle),
         // A rest that failed is tried again with backoff, not a whole idle period later.
-        failures => check_at(facts.policy.idle_timeout.map(|_| now + facts.retry_delay(failures))),
+        failures => now + facts.retry_delay(failures),
     };
-    Phase::Ready(Ready { since: now, run, check })
+    phase.check = check_at(facts.policy.idle_timeout.map(due));
+    Phase::Ready(phase)
+}
+
+impl Ready {
+    /// When it is idle, if its last use was at `last_use`; zero where there was none since its
+    /// keeper began.
+    pub(crate) fn idle_at(&self, idle: Duration, last_use: Timestamp) -> Timestamp {
+        if last_use == Timestamp::ZERO && !self.unused.is_zero() {
+            return self.unused_until(idle);
+        }
+        last_use + idle
+    }
+
+    /// When it is idle, if nobody ever uses it.
+    fn unused_until(&self, idle: Duration) -> Timestamp {
+        let floor = idle.min(limits::RECALLED_IDLE_MIN);
+        self.since + idle.saturating_sub(self.unused).max(floor)
+    }
 }
 
 fn check_at(due: Option<Timestamp>) -> Check {
@@ -131,7 +152,8 @@ fn judge(
     if activity.open() > 0 || facts.wanted() {
         return Phase::Ready(Ready { check: Check::At(now + idle), ..phase });
     }
-    let due = activity.last_use.max(facts.released_at) + idle;
+    let last_use = activity.last_use.max(facts.released_at);
+    let due = phase.idle_at(idle, last_use);
     if due > now {
         return Phase::Ready(Ready { check: Check::At(due), ..phase });
     }

@@ -29,6 +29,7 @@ pub(crate) struct OwnFacts {
     pub(crate) rest_failures: u32,
     pub(crate) not_before: Timestamp,
     pub(crate) released_at: Timestamp,
+    pub(crate) recalled: Duration,
     pub(crate) jitter: u16,
 }
 
@@ -157,7 +158,7 @@ pub(crate) fn facts() -> impl Strategy<Value = OwnFacts> {
     let yes = any::<bool>;
     (
         (policy(), 0_usize..2, yes(), needs, yes(), yes()),
-        (0_u32..5, 0_u32..5, now(), now(), any::<u16>()),
+        (0_u32..5, 0_u32..5, now(), now(), any::<u16>(), duration()),
     )
         .prop_map(|((policy, dependents, pin, needs, reach, purpose), rest)| OwnFacts {
             policy,
@@ -171,6 +172,7 @@ pub(crate) fn facts() -> impl Strategy<Value = OwnFacts> {
             not_before: rest.2,
             released_at: rest.3,
             jitter: rest.4,
+            recalled: rest.5,
         })
 }
 
@@ -214,8 +216,8 @@ pub(crate) fn waking() -> impl Strategy<Value = Phase> {
 }
 
 pub(crate) fn ready() -> impl Strategy<Value = Phase> {
-    (moment(), run(), check())
-        .prop_map(|(since, run, check)| Phase::Ready(Ready { since, run, check }))
+    (moment(), run(), check(), duration())
+        .prop_map(|(since, run, check, unused)| Phase::Ready(Ready { since, run, check, unused }))
 }
 
 pub(crate) fn draining() -> impl Strategy<Value = Phase> {

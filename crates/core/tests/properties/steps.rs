@@ -217,6 +217,7 @@ fn step(phase: &Phase, own: &OwnFacts, event: &Event, now: Timestamp) -> (Phase,
         rest_failures: own.rest_failures,
         not_before: own.not_before,
         released_at: own.released_at,
+        recalled: own.recalled,
         jitter: own.jitter,
     };
     lifecycle::step(phase.clone(), &facts, event.clone(), now)

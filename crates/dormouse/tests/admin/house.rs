@@ -95,6 +95,7 @@ impl House {
         let shutdown = CancellationToken::new();
         let metrics = Arc::new(Metrics::default());
         let (keeper, _) = Keeper::spawn(KeeperSettings {
+            recalled: std::collections::BTreeMap::new(),
             seed: 1,
             witness: Arc::clone(&metrics) as Arc<_>,
             shutdown: shutdown.clone(),

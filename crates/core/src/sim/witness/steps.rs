@@ -40,6 +40,7 @@ impl Witness {
             Event::EnvironmentLost(name) => self.lost |= inside(workloads, name),
             Event::Misdefine { .. }
             | Event::Forget { .. }
+            | Event::Recall { .. }
             | Event::Pin { .. }
             | Event::Unpin { .. } => {}
         }
