@@ -20,6 +20,7 @@ const SHOWN_LINES: usize = 80;
 /// logged that nobody expected.
 pub(crate) struct Binary {
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
     child: Child,
     log: Log,
     expected_errors: Vec<String>,
@@ -32,10 +33,17 @@ struct Log(Arc<Mutex<Vec<String>>>);
 impl Binary {
     /// Starts `dormouse` with these arguments.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// The same with env vars of its own.
+    pub(crate) fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+        let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let variables: Vec<(String, String)> = variables.collect();
         let log = Log::default();
-        let child = launch(&arguments, &log);
-        Self { arguments, child, log, expected_errors: Vec::new() }
+        let child = launch(&arguments, &variables, &log);
+        Self { arguments, variables, child, log, expected_errors: Vec::new() }
     }
 
     /// Its process id.
@@ -59,7 +67,7 @@ impl Binary {
     /// Starts it again as it was started before, after killing it where it still runs.
     pub(crate) fn launch_again(&mut self) {
         self.kill();
-        self.child = launch(&self.arguments, &self.log);
+        self.child = launch(&self.arguments, &self.variables, &self.log);
     }
 
     /// Asks it to end with a signal, and waits until it has.
@@ -128,8 +136,9 @@ impl Log {
     }
 }
 
-fn launch(arguments: &[String], log: &Log) -> Child {
+fn launch(arguments: &[String], variables: &[(String, String)], log: &Log) -> Child {
     let mut command = Command::new(DORMOUSE);
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
     command.args(arguments).env("NO_COLOR", "1").stdin(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     log.follow(child.stdout.take().unwrap());

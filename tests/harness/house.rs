@@ -34,12 +34,17 @@ impl House {
     /// # Panics
     /// When it does not.
     pub(crate) async fn start(configuration: &str) -> Self {
+        Self::start_with(configuration, &[]).await
+    }
+
+    /// The same with env vars of its own.
+    pub(crate) async fn start_with(configuration: &str, variables: &[(&str, &str)]) -> Self {
         raise_open_files();
         let folder = tempfile::Builder::new().prefix("dormouse-story-").tempdir().unwrap();
         let (http, admin_address) = (free_address(), free_address());
         write_configuration(folder.path(), (http, admin_address), configuration);
         let file = folder.path().join("dormouse.toml");
-        let binary = Binary::start(&["serve", "-c", file.to_str().unwrap()]);
+        let binary = Binary::start_with(&["serve", "-c", file.to_str().unwrap()], variables);
         let admin = Admin::at(admin_address);
         let mut house = Self { admin, http, admin_address, binary, folder };
         house.until_up().await;

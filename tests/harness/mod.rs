@@ -15,8 +15,11 @@ pub(crate) mod dice;
 pub(crate) mod docker;
 pub(crate) mod grpc;
 pub(crate) mod house;
+pub(crate) mod load;
+pub(crate) mod local;
 pub(crate) mod report;
 pub(crate) mod testapp;
+pub(crate) mod vitals;
 
 use std::time::Duration;
 

@@ -9,6 +9,8 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+#[path = "../../crates/proxy/tests/data_plane/corpus.rs"]
+mod corpus;
 mod fakes;
 mod r01_first_requests;
 mod r02_stubborn_stops;
@@ -16,7 +18,18 @@ mod r03_addresses;
 mod r08_always_drain;
 mod r09_never_ready;
 mod r10_crash_loops;
+mod r11_dead_workload;
+mod r12_bodies;
+mod r13_stale_connections;
 mod r14_order_of_needs;
+mod r19_standing_still;
+mod r20_idle_time_survives;
+mod r21_slow_and_abusive;
+mod r22_smuggling;
+mod r23_odd_input;
+mod r24_readers_that_never_read;
+mod r27_admin_guard;
+mod r30_reloads;
 mod r34_by_hand;
 mod r37_two_houses;
 mod r38_a_day_away;

@@ -194,11 +194,13 @@ pub(super) const ENVIRONMENT_DISK_USAGE: Family = family(
     &["environment", "kind"],
     "What the runtime keeps on disk; the kind is images, containers, volumes or build_cache",
 );
+pub(super) const TASKS: Family =
+    family("tasks", MetricType::Gauge, &[], "Tasks of dormouse's runtime that have not ended");
 pub(super) const BUILD_INFO: Family =
     family("build_info", MetricType::Gauge, &["version"], "Always 1; the version is in the label");
 
 /// All of them, in the order of a scrape.
-pub const FAMILIES: [Family; 32] = [
+pub const FAMILIES: [Family; 33] = [
     WAKES,
     WAKE_SECONDS,
     RESTS,
@@ -230,6 +232,7 @@ pub const FAMILIES: [Family; 32] = [
     ENVIRONMENT_NETWORK,
     ENVIRONMENT_DISK,
     ENVIRONMENT_DISK_USAGE,
+    TASKS,
     BUILD_INFO,
 ];
 

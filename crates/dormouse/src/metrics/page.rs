@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use super::families::{
     ASLEEP_SECONDS, BUILD_INFO, CONNECTIONS_OPEN, ENGINE_REQUEST_SECONDS, ENVIRONMENT_UP,
     FEED_RESYNCS, Family, HELD_LEFT, HELD_REJECTED, HELD_REQUESTS, HTTP_REQUESTS, LEASES_CLOSED,
-    LEASES_OPENED, LOADING_PAGES, RESTS, UPGRADED_OPEN, UPSTREAM_CONNECTS, UPSTREAM_RETRIES,
+    LEASES_OPENED, LOADING_PAGES, RESTS, TASKS, UPGRADED_OPEN, UPSTREAM_CONNECTS, UPSTREAM_RETRIES,
     WAITING, WAKE_SECONDS, WAKES, WATCH_UP, WORKLOAD_PHASE,
 };
 use super::traffic::{count, level};
@@ -178,6 +178,9 @@ impl Scrape {
         for (operation, times) in &lock(&self.metrics.house).engine_calls {
             series.of(&[operation], times)?;
         }
+        let tasks = tokio::runtime::Handle::try_current().map(|it| it.metrics().num_alive_tasks());
+        let tasks = i64::try_from(tasks.unwrap_or(0)).unwrap_or(i64::MAX);
+        Series::begin(encoder, &TASKS)?.only(&ConstGauge::new(tasks))?;
         let version = env!("CARGO_PKG_VERSION");
         Series::begin(encoder, &BUILD_INFO)?.of(&[version], &ConstGauge::new(1i64))
     }

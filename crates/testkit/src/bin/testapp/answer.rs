@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -50,7 +51,7 @@ impl App {
             "/headers" => as_json(&received(&request, peer)),
             "/ws" => websocket::answer(request),
             "/echo" => Response::new(body::echo(request.into_body())),
-            "/upload" => upload(request.into_body()).await?,
+            "/upload" => self.upload(request).await?,
             "/download" => download(&query),
             "/sse" => sse(&query),
             "/slow" => slow(&query).await,
@@ -79,6 +80,27 @@ impl App {
             "up_ms": self.since.elapsed().as_millis() as u64,
             "listening_unix_ns": listening_at.as_nanos() as u64,
         }))
+    }
+
+    async fn upload(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<AnswerBody>, hyper::Error> {
+        let id = request.headers().get("x-id").and_then(|id| id.to_str().ok());
+        let id = id.unwrap_or("-").to_owned();
+        self.note(&format!("came {id}\n"));
+        let (bytes, hash) = body::digest(request.into_body()).await?;
+        self.note(&format!("whole {id} {hash:016x}\n"));
+        Ok(as_json(&json!({ "bytes": bytes, "fnv64": format!("{hash:016x}") })))
+    }
+
+    /// Adds a line to the ledger in one piece, so that it is there even if this process dies now.
+    fn note(&self, line: &str) {
+        let Some(path) = &self.knobs.ledger else { return };
+        let ledger = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        if let Err(error) = ledger.and_then(|mut file| file.write_all(line.as_bytes())) {
+            println!("testapp cannot write to {path}: {error}");
+        }
     }
 
     fn health(&self) -> Response<AnswerBody> {
@@ -126,11 +148,6 @@ fn received(request: &Request<Incoming>, peer: SocketAddr) -> serde_json::Value 
         "peer": peer.to_string(),
         "headers": headers,
     })
-}
-
-async fn upload(body: Incoming) -> Result<Response<AnswerBody>, hyper::Error> {
-    let (bytes, hash) = body::digest(body).await?;
-    Ok(as_json(&json!({ "bytes": bytes, "fnv64": format!("{hash:016x}") })))
 }
 
 fn download(query: &Query) -> Response<AnswerBody> {

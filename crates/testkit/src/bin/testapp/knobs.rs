@@ -17,6 +17,7 @@ pub(crate) struct Knobs {
     pub(crate) ignore_term: bool,
     pub(crate) term_delay: Duration,
     pub(crate) count_file: Option<String>,
+    pub(crate) ledger: Option<String>,
 }
 
 /// What the gRPC health service says.
@@ -61,6 +62,7 @@ impl Knobs {
             ignore_term: flag("IGNORE_TERM"),
             term_delay: wait("TERM_DELAY_MS"),
             count_file: given.get("COUNT_FILE").cloned(),
+            ledger: given.get("LEDGER").cloned(),
         }
     }
 }

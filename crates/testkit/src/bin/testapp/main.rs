@@ -17,6 +17,7 @@
 //! | `IGNORE_TERM=1` | SIGTERM changes nothing |
 //! | `TERM_DELAY_MS` | it serves on for this long after SIGTERM |
 //! | `COUNT_FILE` | a file in which it counts its starts |
+//! | `LEDGER` | a file to which it adds a line when an upload comes (`came X-ID`), and one when it has read it (`whole X-ID DIGEST`) |
 
 mod answer;
 mod body;
