@@ -271,6 +271,9 @@ impl AsyncRead for ClientSocket {
             let amount = self.begun.len().min(buffer.remaining());
             buffer.put_slice(&self.begun[..amount]);
             self.begun.drain(..amount);
+            if self.begun.is_empty() {
+                self.begun = Vec::new();
+            }
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();

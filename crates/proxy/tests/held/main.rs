@@ -20,6 +20,8 @@ use crate::support::{App, World, full};
 
 /// Two ends of each connection are in this process, which may have 20,000 files.
 const HTTP1_CONNECTIONS: usize = 4_000;
+/// Of both ends. With a parser's buffers our end alone takes more.
+const EACH_KIB_MAX: f64 = 16.0;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_held_http1_requests_are_all_answered() {
@@ -52,7 +54,7 @@ async fn thousands_of_held_http1_requests_are_all_answered() {
         app.connections()
     );
     assert!(statuses.iter().all(|status| *status == 200));
-    assert!(each_kib < 40.0, "{each_kib} KiB for each held request");
+    assert!(each_kib < EACH_KIB_MAX, "{each_kib} KiB for each held request");
 }
 
 async fn wait_for(world: &World, waits: usize) {

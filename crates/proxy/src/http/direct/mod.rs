@@ -127,7 +127,7 @@ pub(super) fn takes(bytes: &[u8]) -> bool {
 impl<G: Gatekeeper> Way<'_, G> {
     fn poll_request(&mut self, context: &mut Context<'_>) -> Poll<Arrived<G>> {
         scratch::with(|scratch| {
-            let Ok(amount @ 1..) = ready!(scratch.poll_read(self.stream, context)) else {
+            let Ok(amount @ 1..) = ready!(scratch.poll_read_request(self.stream, context)) else {
                 return Poll::Ready(Arrived::End);
             };
             let (bytes, out) = scratch.read(amount);

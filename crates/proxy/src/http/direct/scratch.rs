@@ -12,6 +12,8 @@ use super::body::{ROOM_BEFORE, ROOM_BEHIND};
 
 /// What is read at once.
 const BLOCK_BYTES: usize = 64 << 10;
+/// What is read at once of a request. Where it turns out to go the full way, this much is kept.
+const REQUEST_BYTES: usize = 8 << 10;
 /// What is kept of a larger buffer for what is written.
 const OUT_BYTES_KEPT: usize = 128 << 10;
 
@@ -23,13 +25,31 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Reads from a socket: how many bytes there are in [`Scratch::read`].
+    /// Reads from a client: how many bytes there are in [`Scratch::read`].
+    pub(super) fn poll_read_request(
+        &mut self,
+        stream: &mut TcpStream,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_read_up_to(REQUEST_BYTES, stream, context)
+    }
+
+    /// Reads from an upstream: how many bytes there are in [`Scratch::read`].
     pub(super) fn poll_read(
         &mut self,
         stream: &mut TcpStream,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let mut room = ReadBuf::new(&mut self.block[ROOM_BEFORE..][..BLOCK_BYTES]);
+        self.poll_read_up_to(BLOCK_BYTES, stream, context)
+    }
+
+    fn poll_read_up_to(
+        &mut self,
+        bytes_max: usize,
+        stream: &mut TcpStream,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut room = ReadBuf::new(&mut self.block[ROOM_BEFORE..][..bytes_max]);
         ready!(Pin::new(stream).poll_read(context, &mut room))?;
         Poll::Ready(Ok(room.filled().len()))
     }
