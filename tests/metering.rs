@@ -150,3 +150,22 @@ async fn counters_that_cannot_be_read_are_said_and_harm_nothing() {
     assert_eq!(metrics(&house).await.usage, None);
     assert_eq!(house.admin.phase("app").await, Phase::Ready);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_at_work_stays_awake_until_it_is_quiet() {
+    let engine = newest().await;
+    let at_work = format!("{APP_AT_REST}idle_timeout = \"3s\"\nidle = {{ cpu_below = 5 }}\n");
+    let house = serve(&engine, &at_work).await;
+    let is_told = async || house.admin.workload("app").await.why.contains("it is at work: 40.0 %");
+    eventually(PATIENCE, "its work is told", is_told).await;
+    assert_eq!(house.admin.workload("app").await.idle_at, None);
+    // Ten readings are three idle periods.
+    let is_measured = async || metrics(&house).await.history.len() >= 10;
+    eventually(PATIENCE, "it is measured ten times", is_measured).await;
+    assert_eq!(house.admin.phase("app").await, Phase::Ready);
+    assert_eq!(engine.calls_of("stop", "app"), 0);
+
+    engine.set_plan("app", Plan { cpu_percent: 1, ..APP });
+    house.admin.until("app", Phase::Asleep).await;
+    assert_eq!(engine.calls_of("stop", "app"), 1);
+}

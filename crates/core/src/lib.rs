@@ -13,6 +13,7 @@ pub mod fuzz;
 pub mod id;
 pub mod lifecycle;
 pub mod limits;
+pub mod load;
 pub mod observation;
 pub mod policy;
 pub mod progress;

@@ -4,12 +4,15 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::id::WorkloadId;
+use crate::load::IdleBelow;
 
 /// Everything the lifecycle of one workload has to know about its owner's wishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// No lease for this long makes a workload idle. `None` is "never".
     pub idle_timeout: Option<Duration>,
+    /// What it must do less than, beside having no lease, to be idle.
+    pub idle_below: IdleBelow,
     /// How long a wake may take before everybody who waits is told that it failed.
     pub wake_timeout: Duration,
     /// How it sleeps.
@@ -109,6 +112,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             idle_timeout: Some(Duration::from_secs(30 * 60)),
+            idle_below: IdleBelow::default(),
             wake_timeout: Duration::from_secs(60),
             rest: Rest::Stop,
             stop_signal: None,

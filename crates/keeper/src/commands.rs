@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dormouse_core::fleet::{self, Key};
 use dormouse_core::lifecycle::{Event, SleepAnswer, Ticket};
+use dormouse_core::load::Load;
 use dormouse_core::{EnvironmentName, WorkloadId};
 use tokio::sync::oneshot;
 
@@ -42,6 +43,7 @@ impl Keeper {
             Command::Unpin(id, answer) => {
                 let _ = answer.send(self.unpin(&id));
             }
+            Command::Measured(loads) => self.measured(&loads),
         }
     }
 
@@ -87,6 +89,16 @@ impl Keeper {
         self.fleet.handle(fleet::Event::Unpin { key }, self.clock.now());
         self.drain();
         pinned
+    }
+
+    fn measured(&mut self, loads: &[(WorkloadId, Load)]) {
+        let now = self.clock.now();
+        for (id, load) in loads {
+            if let Some(key) = self.fleet.key(id) {
+                self.fleet.handle(fleet::Event::Measured { key, load: *load }, now);
+            }
+        }
+        self.drain();
     }
 
     fn view(&self, key: Key) -> Option<WorkloadView> {

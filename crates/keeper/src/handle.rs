@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dormouse_core::lifecycle::SleepAnswer;
+use dormouse_core::load::Load;
 use dormouse_core::{EnvironmentName, Policy, WorkloadId};
 use dormouse_providers::{LaunchSpec, Provider, Target};
 use tokio::sync::{mpsc, oneshot};
@@ -67,6 +68,7 @@ pub(crate) enum Command {
     Sleep(WorkloadId, Insistence, oneshot::Sender<Option<SleepAnswer>>),
     Pin(WorkloadId, PinView, oneshot::Sender<bool>),
     Unpin(WorkloadId, oneshot::Sender<bool>),
+    Measured(Vec<(WorkloadId, Load)>),
 }
 
 /// How seriously a sleep is meant.
@@ -147,6 +149,14 @@ impl Handle {
     /// When the keeper has ended.
     pub async fn unpin(&self, id: &WorkloadId) -> Result<bool, Gone> {
         self.ask(|answer| Command::Unpin(id.clone(), answer)).await
+    }
+
+    /// Says what workloads were measured to do. Those that nobody defined are left out.
+    ///
+    /// # Errors
+    /// When the keeper has ended.
+    pub async fn measured(&self, loads: Vec<(WorkloadId, Load)>) -> Result<(), Gone> {
+        self.commands.send(Command::Measured(loads)).await.map_err(|_| Gone)
     }
 
     /// The journal of everything that happened.

@@ -16,7 +16,7 @@ pub struct WorkloadDetails {
 }
 
 /// Why a workload is in its phase, what keeps it awake, and until when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// One sentence.
     pub why: String,
@@ -85,11 +85,17 @@ pub struct FailureReport {
 }
 
 /// How a workload is treated, in the words of the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PolicyReport {
     /// No lease for this long makes it idle; `never` is possible.
     #[schema(example = "30m")]
     pub idle_timeout: String,
+    /// What it must do less than to be idle, where that counts: percent of one processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_cpu_below: Option<f64>,
+    /// What it must do less than to be idle, where that counts: bytes a second of network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_net_below: Option<u64>,
     /// How long a wake may take.
     #[schema(example = "1m")]
     pub wake_timeout: String,

@@ -8,6 +8,7 @@ use super::event::Key;
 use crate::failure::Failure;
 use crate::id::WorkloadId;
 use crate::lifecycle::{Phase, Pinned, Purpose, WakeCause};
+use crate::load::LoadSeen;
 use crate::observation::{Condition, RunId, Unused};
 use crate::policy::Policy;
 use crate::time::Timestamp;
@@ -47,6 +48,8 @@ pub(super) struct Entry {
     pub(super) last_wake: Option<(Timestamp, WakeCause)>,
     /// How long it had gone unused under an earlier keeper.
     pub(super) recalled: Option<Unused>,
+    /// What it was measured to do since it became ready, where that matters.
+    pub(super) load: Option<Box<LoadSeen>>,
     pub(super) story: Story,
     /// Its place in the fleet's timers.
     pub(super) armed: Option<Timestamp>,
@@ -88,6 +91,7 @@ impl Entry {
             last_failure: None,
             last_wake: None,
             recalled: None,
+            load: None,
             story: Story::Closed,
             armed: None,
         }
@@ -123,6 +127,12 @@ impl Entry {
         if !is_being_found {
             self.recalled = None;
         }
+    }
+
+    /// What it was measured to do, where its policy asks for that.
+    pub(super) fn load(&self) -> LoadSeen {
+        let asked = !self.policy.idle_below.is_off();
+        self.load.as_deref().copied().filter(|_| asked).unwrap_or_default()
     }
 
     pub(super) fn pinned(&self) -> Pinned {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::id::{EnvironmentName, WorkloadId};
 use crate::lifecycle;
+use crate::load::Load;
 use crate::observation::Unused;
 use crate::policy::Policy;
 use crate::time::Timestamp;
@@ -58,6 +59,13 @@ pub enum Event {
     Unpin {
         /// Whose.
         key: Key,
+    },
+    /// What a workload does was measured.
+    Measured {
+        /// Which.
+        key: Key,
+        /// What it does.
+        load: Load,
     },
     /// Something happened to one lifecycle.
     Workload(Key, lifecycle::Event),

@@ -110,10 +110,11 @@ fn idle_at(entry: &Entry, activity: Option<Activity>) -> Option<Timestamp> {
         return None;
     }
     let activity = activity?;
-    if activity.open() > 0 {
+    let (load, below) = (entry.load(), entry.policy.idle_below);
+    if activity.open() > 0 || load.is_busy(below) {
         return None;
     }
-    let last_use = activity.last_use.max(entry.released_at);
+    let last_use = activity.last_use.max(entry.released_at).max(load.last_use(below));
     let due = ready.idle_at(entry.policy.idle_timeout?, last_use);
     Some(match ready.check {
         // One that was adopted, or whose gate has opened again, gets a whole period from then on.
@@ -233,6 +234,10 @@ fn keeps_awake(entry: &Entry, activity: Option<Activity>, dependents: &[Workload
     }
     if entry.pin.is_some() {
         reasons.push("a pin holds it".to_owned());
+    }
+    let load = entry.load();
+    if let Some(last) = load.last.filter(|_| load.is_busy(entry.policy.idle_below)) {
+        reasons.push(format!("it is at work: {last}"));
     }
     if reasons.is_empty() { "it was used just now".to_owned() } else { reasons.join("; ") }
 }

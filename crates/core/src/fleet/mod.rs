@@ -20,6 +20,7 @@ use crate::backoff::Jitter;
 use crate::id::{EnvironmentName, Epoch, WorkloadId};
 use crate::lifecycle::{self, Facts, Needs, Phase, Reach, StartFailure, TimerReason, WakeCause};
 use crate::limits;
+use crate::load::Load;
 use crate::observation::{Condition, Health, RunId};
 use crate::policy::Policy;
 use crate::progress::Step;
@@ -74,6 +75,7 @@ impl Fleet {
             }
             Event::Pin { key, until } => self.pin(key, until),
             Event::Unpin { key } => self.unpin(key, now),
+            Event::Measured { key, load } => self.measure(key, load),
             Event::Workload(key, event) => self.pending.push_back((key, event)),
         }
         self.run_pending(now);
@@ -199,6 +201,7 @@ impl Fleet {
             not_before: entry.not_before,
             released_at: entry.released_at,
             recalled: entry.recalled(),
+            load: entry.load(),
             jitter,
         };
         let before = entry.phase.clone();
@@ -277,6 +280,10 @@ impl Fleet {
         let (from, to) = (before.name(), after.name());
         if let (false, Phase::Waking(waking)) = (matches!(before, Phase::Waking(_)), &after) {
             entry.last_wake = Some((now, waking.cause));
+        }
+        if !matches!(after, Phase::Ready(_) | Phase::Draining(_)) {
+            // What it did says nothing of what it will do when it is ready again.
+            entry.load = None;
         }
         entry.phase = after;
         entry.forget_recalled();
@@ -408,6 +415,29 @@ impl Fleet {
             entry.released_at = entry.released_at.max(now);
             self.effects.push_back(Effect::PinEnded(key));
             self.arm(key);
+        }
+    }
+
+    /// Remembers what a ready workload does; it is looked at when its idle deadline comes. A reading
+    /// that began before it was ready says nothing of it.
+    fn measure(&mut self, key: Key, load: Load) {
+        let Some(entry) = self.entry_mut(key) else {
+            return;
+        };
+        let is_meant = match &entry.phase {
+            Phase::Ready(ready) => load.as_of >= ready.since,
+            Phase::Draining(draining) => load.as_of >= draining.since,
+            Phase::Unknown(_)
+            | Phase::Asleep(_)
+            | Phase::Waking(_)
+            | Phase::Settling(_)
+            | Phase::Failed(_)
+            | Phase::Misconfigured(_)
+            | Phase::Gone(_) => false,
+        };
+        if is_meant {
+            let below = entry.policy.idle_below;
+            entry.load.get_or_insert_default().see(load, below);
         }
     }
 

@@ -104,9 +104,9 @@ fn closed(
     }
     // We slept through the closing: what came meanwhile has not been let in yet.
     let slept_through = now.since(phase.give_up_at) > limits::STALL;
-    let used_meanwhile = phase.cause == DrainCause::Idle
-        && activity.last_use > Timestamp::ZERO
+    let used = activity.last_use > Timestamp::ZERO
         && facts.idle_due(activity.last_use).is_none_or(|due| due > now);
+    let used_meanwhile = phase.cause == DrainCause::Idle && (used || facts.is_busy());
     if activity.open() > 0 || used_meanwhile || slept_through {
         return reopen(&phase, IN_USE, facts, now, effects);
     }

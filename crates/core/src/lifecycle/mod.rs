@@ -43,6 +43,7 @@ use std::time::Duration;
 use crate::backoff::Backoff;
 use crate::id::{Epoch, WorkloadId};
 use crate::limits;
+use crate::load::LoadSeen;
 use crate::policy::Policy;
 use crate::time::Timestamp;
 
@@ -78,6 +79,8 @@ pub struct Facts<'a> {
     /// How long the run that was found had gone unused when an earlier keeper ended in order; zero
     /// where nothing is known.
     pub recalled: Duration,
+    /// What it was measured to do since it became ready.
+    pub load: LoadSeen,
     /// Spreads retries of many workloads; drawn by whoever feeds the fleet.
     pub jitter: u16,
 }
@@ -174,6 +177,11 @@ impl Facts<'_> {
     /// The same facts, when what failed before counts no more.
     fn calm(&self) -> Self {
         Self { failures: 0, not_before: Timestamp::ZERO, ..self.clone() }
+    }
+
+    /// Whether it was busy when it was last measured, as far as that counts as use.
+    fn is_busy(&self) -> bool {
+        self.load.is_busy(self.policy.idle_below)
     }
 
     /// When a workload whose last use was at `last_use` has been idle for long enough.

@@ -152,10 +152,16 @@ fn judge(
     if activity.open() > 0 || facts.wanted() {
         return Phase::Ready(Ready { check: Check::At(now + idle), ..phase });
     }
-    let last_use = activity.last_use.max(facts.released_at);
+    let last_work = facts.load.last_use(facts.policy.idle_below);
+    let last_use = activity.last_use.max(facts.released_at).max(last_work);
     let due = phase.idle_at(idle, last_use);
     if due > now {
         return Phase::Ready(Ready { check: Check::At(due), ..phase });
+    }
+    // What was busy when it was last measured is busy until something else is measured.
+    if facts.is_busy() {
+        let check = Check::At(now + limits::RESYNC_EVERY);
+        return Phase::Ready(Ready { check, ..phase });
     }
     if facts.environment == Reach::Unreachable {
         let check = Check::PutOff(now + limits::RESYNC_EVERY);

@@ -26,6 +26,12 @@ pub(super) fn set(
 ) -> Option<Result<(), Refusal>> {
     let set = match name {
         "idle" => words::duration_or_never(value).map(|it| policy.idle_timeout = it),
+        "cpu-below" => {
+            words::count(value).map(|it| policy.idle_below.cpu_millipercent = Some(it * 1_000))
+        }
+        "net-below" => {
+            words::count(value).map(|it| policy.idle_below.net_bytes = Some(u64::from(it)))
+        }
         "wake" => words::duration(value).map(|it| policy.wake_timeout = it),
         "grace" => words::duration(value).map(|it| policy.stop_timeout = it),
         "drain" => words::duration(value).map(|it| policy.drain_timeout = it),

@@ -91,6 +91,11 @@ pub(super) enum Act {
     Stall(Duration),
     Jump(Duration),
     Restart,
+    /// What a workload does is measured.
+    Measure {
+        workload: String,
+        settings: Vec<Setting>,
+    },
     /// The log of a failed workload arrives.
     Log {
         workload: String,
@@ -169,6 +174,9 @@ fn act(words: &[&str]) -> Result<Act, Refusal> {
         ["stall", time] => Ok(Act::Stall(words::duration(time)?)),
         ["jump", time] => Ok(Act::Jump(words::duration(time)?)),
         ["restart", "keeper"] => Ok(Act::Restart),
+        ["measure", workload, rest @ ..] => {
+            Ok(Act::Measure { workload: own(workload), settings: settings(rest)? })
+        }
         ["log", workload, rest @ ..] => {
             Ok(Act::Log { workload: own(workload), line: rest.join(" ") })
         }

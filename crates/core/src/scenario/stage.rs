@@ -8,6 +8,7 @@ use super::temper::{Temper, Tempers};
 use super::words::{self, Refusal};
 use super::{Mismatch, policies};
 use crate::lifecycle::{Event, Phase, WakeCause};
+use crate::load::Load;
 use crate::observation::RunId;
 use crate::policy::Policy;
 use crate::sim::body::Body;
@@ -203,6 +204,10 @@ impl Stage {
                 let w = self.find(workload)?;
                 self.world.unpin(w);
             }
+            Act::Measure { workload, settings } => {
+                let (w, load) = (self.find(workload)?, load(self.world.now, settings)?);
+                self.world.measure(w, load);
+            }
             Act::Log { workload, line } => {
                 let w = self.find(workload)?;
                 self.world.hear(w, Event::LogRead(vec![line.clone()]));
@@ -250,6 +255,7 @@ impl Stage {
             | Act::Pin { .. }
             | Act::Unpin(_)
             | Act::Log { .. }
+            | Act::Measure { .. }
             | Act::Hand { .. }
             | Act::Crash { .. }
             | Act::Lose(_)
@@ -391,6 +397,20 @@ impl Names for Cast {
     fn visitor(&self, visitor: u64) -> &str {
         self.visitors.get(&visitor).map_or("somebody", String::as_str)
     }
+}
+
+/// `cpu=` in percent of a processor, `net=` in bytes a second, `ago=` for a reading that comes late.
+fn load(now: Timestamp, settings: &[Setting]) -> Result<Load, Refusal> {
+    let mut load = Load { as_of: now, cpu_millipercent: 0, net_bytes: None };
+    for Setting { name, value } in settings {
+        match name.as_str() {
+            "cpu" => load.cpu_millipercent = words::count(value)? * 1_000,
+            "net" => load.net_bytes = Some(u64::from(words::count(value)?)),
+            "ago" => load.as_of = now - words::duration(value)?,
+            name => return Err(words::refuse("cpu, net or ago", name)),
+        }
+    }
+    Ok(load)
 }
 
 fn draw_body(word: &str, run: RunId) -> Result<Body, Refusal> {

@@ -53,6 +53,10 @@ pub(super) fn number(word: &str) -> Result<i32, Refusal> {
     word.parse().map_err(|_| refuse("a number", word))
 }
 
+pub(super) fn count(word: &str) -> Result<u32, Refusal> {
+    word.parse().map_err(|_| refuse("a count", word))
+}
+
 /// A moment as a scenario writes it.
 pub(super) fn say_moment(at: Timestamp) -> String {
     let micros = at.0 % 1_000_000;

@@ -8,6 +8,7 @@ use super::log::Keep;
 use super::random::Random;
 use super::world::World;
 use crate::id::WorkloadId;
+use crate::load::IdleBelow;
 use crate::observation::RunId;
 use crate::policy::{Adopt, Need, OnRestFailure, Policy, Readiness, Rest, Until};
 
@@ -56,8 +57,13 @@ fn lay_out(mut random: Random, fleet_seed: u64, luck: Random, keep: Keep) -> Wor
 /// the ones in `jobs` run to their end.
 pub(super) fn draw_policy(random: &mut Random, earlier: &[WorkloadId], jobs: u64) -> Policy {
     let idle = random.chance(900).then(|| random.millis(500, 40_000));
+    let idle_below = IdleBelow {
+        cpu_millipercent: random.chance(300).then_some(5_000),
+        net_bytes: random.chance(150).then_some(1_024),
+    };
     Policy {
         idle_timeout: idle,
+        idle_below,
         wake_timeout: random.millis(2_000, 60_000),
         rest: random.pick(&[Rest::Stop, Rest::Stop, Rest::Pause, Rest::Kill]),
         stop_signal: None,

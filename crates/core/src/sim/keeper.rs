@@ -11,6 +11,7 @@ use super::world::{Configured, World};
 use crate::fleet::{self, Key};
 use crate::id::Epoch;
 use crate::lifecycle::{self, Ticket, WakeCause};
+use crate::load::Load;
 use crate::policy::Policy;
 use crate::time::Timestamp;
 
@@ -124,6 +125,13 @@ impl<F: Fate> World<F> {
         if let Some(key) = self.workloads[w].key {
             self.workloads[w].pin = Some(until);
             self.feed(fleet::Event::Pin { key, until });
+        }
+    }
+
+    /// Somebody has measured what a workload does.
+    pub(crate) fn measure(&mut self, w: usize, load: Load) {
+        if let Some(key) = self.workloads[w].key {
+            self.feed(fleet::Event::Measured { key, load });
         }
     }
 

@@ -14,6 +14,7 @@ use super::world::{Configured, World};
 use crate::fleet;
 use crate::id::{Epoch, WorkloadId};
 use crate::lifecycle::{Activity, Check, Event, Phase, StartFailure, Valve, WakeCause};
+use crate::load::Load;
 use crate::observation::RunId;
 use crate::policy::Policy;
 use crate::time::Timestamp;
@@ -43,7 +44,8 @@ impl World<Chance> {
             640..700 => self.act_on_configuration(w, dice),
             700..900 => self.act_at_runtime(w, dice),
             900..950 => self.act_on_environment(dice),
-            950..985 => self.act_out_of_turn(w, dice),
+            950..960 => self.act_as_meter(w),
+            960..985 => self.act_out_of_turn(w, dice),
             _ => self.act_on_keeper(dice),
         }
     }
@@ -134,6 +136,18 @@ impl World<Chance> {
         }
     }
 
+    /// Measures what a workload does: busy by either bound, quiet, or a while ago.
+    fn act_as_meter(&mut self, w: usize) {
+        let random = &mut self.fate.random;
+        let late = if random.chance(200) { random.millis(0, 20_000) } else { Duration::ZERO };
+        let load = Load {
+            as_of: self.now - late,
+            cpu_millipercent: random.pick(&[0, 4_999, 5_000, 200_000]),
+            net_bytes: random.pick(&[None, Some(0), Some(1_024)]),
+        };
+        self.measure(w, load);
+    }
+
     /// Tells the fleet what nobody asked it for.
     fn act_out_of_turn(&mut self, w: usize, dice: u64) {
         let epoch = Epoch(self.fate.random.pick(&[0, u64::MAX]));
@@ -193,6 +207,12 @@ impl World<Chance> {
         self.stall(length);
     }
 
+    /// It is measured once more, and does nothing.
+    fn rest_from_work(&mut self, w: usize) {
+        let load = Load { as_of: self.now, cpu_millipercent: 0, net_bytes: Some(0) };
+        self.measure(w, load);
+    }
+
     /// The storm is over: every runtime answers, everybody leaves, nobody insists on anything, and
     /// a wake may take the time that a long chain of needs takes.
     pub(super) fn calm(&mut self) {
@@ -202,6 +222,7 @@ impl World<Chance> {
             self.reach(environment);
         }
         for w in 0..self.workloads.len() {
+            self.rest_from_work(w);
             self.unpin(w);
             self.hang_up(w, None);
             self.heal(w);

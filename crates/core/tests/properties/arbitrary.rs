@@ -9,6 +9,7 @@ use dormouse_core::lifecycle::{
     Needs, Phase, Pinned, Purpose, Reach, Ready, Remains, Retry, Settling, StartFailure, Ticket,
     Unknown, Valve, WakeCause, WakeStep, Waking,
 };
+use dormouse_core::load::{IdleBelow, Load, LoadSeen};
 use dormouse_core::observation::{Condition, Health, Observation, RunId};
 use dormouse_core::policy::{Adopt, Need, OnRestFailure, Policy, Rest, Until};
 use dormouse_core::time::Timestamp;
@@ -30,6 +31,7 @@ pub(crate) struct OwnFacts {
     pub(crate) not_before: Timestamp,
     pub(crate) released_at: Timestamp,
     pub(crate) recalled: Duration,
+    pub(crate) load: LoadSeen,
     pub(crate) jitter: u16,
 }
 
@@ -135,18 +137,38 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
     (
         (option::of(duration()), duration(), duration(), duration()),
         (rest(), any::<bool>(), any::<bool>(), needs, until),
+        (option::of(Just(5_000)), option::of(Just(1_000))),
     )
-        .prop_map(|((idle, wake, grace, drain), (rest, kill, adopt, needs, until))| Policy {
-            idle_timeout: idle,
-            wake_timeout: wake,
-            stop_timeout: grace,
-            drain_timeout: drain,
-            rest,
-            on_rest_failure: if kill { OnRestFailure::Kill } else { OnRestFailure::Keep },
-            adopt: if adopt { Adopt::Rest } else { Adopt::Keep },
-            needs: needs.into_iter().map(|name| Need { on: id(name), until }).collect(),
-            ..Policy::default()
+        .prop_map(|((idle, wake, grace, drain), (rest, kill, adopt, needs, until), below)| {
+            Policy {
+                idle_below: IdleBelow { cpu_millipercent: below.0, net_bytes: below.1 },
+                idle_timeout: idle,
+                wake_timeout: wake,
+                stop_timeout: grace,
+                drain_timeout: drain,
+                rest,
+                on_rest_failure: if kill { OnRestFailure::Kill } else { OnRestFailure::Keep },
+                adopt: if adopt { Adopt::Rest } else { Adopt::Keep },
+                needs: needs.into_iter().map(|name| Need { on: id(name), until }).collect(),
+                ..Policy::default()
+            }
         })
+}
+
+/// On both sides of the bounds of [`policy`].
+pub(crate) fn reading() -> impl Strategy<Value = Load> {
+    let reading = (now(), 0_u32..10_000, option::of(0_u64..2_000));
+    reading.prop_map(|(as_of, cpu_millipercent, net_bytes)| Load {
+        as_of,
+        cpu_millipercent,
+        net_bytes,
+    })
+}
+
+/// Nothing measured, quiet, busy, or quiet after it was busy.
+fn load() -> impl Strategy<Value = LoadSeen> {
+    (option::of(reading()), option::of(now()))
+        .prop_map(|(last, busy_at)| LoadSeen { last, busy_at })
 }
 
 pub(crate) fn facts() -> impl Strategy<Value = OwnFacts> {
@@ -158,7 +180,7 @@ pub(crate) fn facts() -> impl Strategy<Value = OwnFacts> {
     let yes = any::<bool>;
     (
         (policy(), 0_usize..2, yes(), needs, yes(), yes()),
-        (0_u32..5, 0_u32..5, now(), now(), any::<u16>(), duration()),
+        (0_u32..5, 0_u32..5, now(), now(), any::<u16>(), duration(), load()),
     )
         .prop_map(|((policy, dependents, pin, needs, reach, purpose), rest)| OwnFacts {
             policy,
@@ -173,6 +195,7 @@ pub(crate) fn facts() -> impl Strategy<Value = OwnFacts> {
             released_at: rest.3,
             jitter: rest.4,
             recalled: rest.5,
+            load: rest.6,
         })
 }
 

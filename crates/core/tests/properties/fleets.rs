@@ -7,6 +7,7 @@ use dormouse_core::fleet::{Effect, Event, Fleet, Key};
 use dormouse_core::id::{EnvironmentName, Epoch};
 use dormouse_core::lifecycle;
 use dormouse_core::limits;
+use dormouse_core::load::Load;
 use dormouse_core::observation::{Condition, Health, Observation, RunId};
 use dormouse_core::policy::{Need, Policy, Until};
 use dormouse_core::progress::StepKind;
@@ -26,6 +27,7 @@ enum Deed {
     Lose,
     Pin(u32, Option<Timestamp>),
     Unpin(u32),
+    Measure(u32, Load),
     Tell(u32, lifecycle::Event),
     Wait(Duration),
     Timers,
@@ -155,6 +157,7 @@ fn perform(fleet: &mut Fleet, deed: Deed, now: Timestamp) -> Timestamp {
         Deed::Lose => Event::EnvironmentLost(EnvironmentName::new("box")),
         Deed::Pin(key, until) => Event::Pin { key: Key(key), until },
         Deed::Unpin(key) => Event::Unpin { key: Key(key) },
+        Deed::Measure(key, load) => Event::Measured { key: Key(key), load },
         Deed::Tell(key, event) => Event::Workload(Key(key), event),
         Deed::Wait(time) => return now + time,
         Deed::Timers => {
@@ -201,6 +204,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => Just(Deed::Lose),
         1 => (key(), option::of(arbitrary::now())).prop_map(|(key, until)| Deed::Pin(key, until)),
         1 => key().prop_map(Deed::Unpin),
+        2 => (key(), arbitrary::reading()).prop_map(|(key, load)| Deed::Measure(key, load)),
         12 => (key(), told()).prop_map(|(key, event)| Deed::Tell(key, event)),
         3 => arbitrary::duration().prop_map(Deed::Wait),
         2 => Just(Deed::Timers),

@@ -204,6 +204,24 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(arbitrary::config(4096))]
+
+    #[test]
+    fn what_is_at_work_is_not_found_idle(
+        facts in arbitrary::facts(), phase in arbitrary::phase(), event in arbitrary::event(),
+        now in arbitrary::now(),
+    ) {
+        let (next, effects) = step(&phase, &facts, &event, now);
+        if facts.load.is_busy(facts.policy.idle_below) && matches!(phase, Phase::Ready(_)) {
+            prop_assert!(
+                !matches!(&next, Phase::Draining(it) if it.cause == DrainCause::Idle),
+                "{:?}", effects
+            );
+        }
+    }
+}
+
 fn step(phase: &Phase, own: &OwnFacts, event: &Event, now: Timestamp) -> (Phase, Vec<Effect>) {
     let facts = Facts {
         policy: &own.policy,
@@ -218,6 +236,7 @@ fn step(phase: &Phase, own: &OwnFacts, event: &Event, now: Timestamp) -> (Phase,
         not_before: own.not_before,
         released_at: own.released_at,
         recalled: own.recalled,
+        load: own.load,
         jitter: own.jitter,
     };
     lifecycle::step(phase.clone(), &facts, event.clone(), now)

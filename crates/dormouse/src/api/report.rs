@@ -271,6 +271,8 @@ fn condition(condition: Condition) -> String {
 fn policy(policy: &Policy) -> wire::PolicyReport {
     wire::PolicyReport {
         idle_timeout: policy.idle_timeout.map_or_else(|| "never".to_owned(), duration_text),
+        idle_cpu_below: policy.idle_below.cpu_millipercent.map(|it| f64::from(it) / 1e3),
+        idle_net_below: policy.idle_below.net_bytes,
         wake_timeout: duration_text(policy.wake_timeout),
         rest: policy.rest.as_str().to_owned(),
         stop_timeout: duration_text(policy.stop_timeout),

@@ -220,10 +220,17 @@ fn everything(details: &WorkloadDetails) -> String {
         ("routes", words::routes(workload)),
         ("upstream", workload.upstream.clone().unwrap_or_default()),
         ("idle after", policy.idle_timeout.clone()),
+        ("idle below", idle_below(policy)),
         ("wakes within", policy.wake_timeout.clone()),
         ("rests by", format!("{} (stop within {})", policy.rest, policy.stop_timeout)),
     ]));
     text
+}
+
+fn idle_below(policy: &dormouse_wire::PolicyReport) -> String {
+    let cpu = policy.idle_cpu_below.map(|percent| format!("{percent} % of a processor"));
+    let net = policy.idle_net_below.map(|it| format!("{} of network a second", words::bytes(it)));
+    cpu.into_iter().chain(net).collect::<Vec<_>>().join(" and ")
 }
 
 fn pins(workload: &Workload, now: Timestamp) -> String {

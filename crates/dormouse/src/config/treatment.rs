@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dormouse_core::load::IdleBelow;
 use dormouse_core::policy::{Adopt, OnRestFailure, Readiness, Rest};
 use dormouse_proxy::{Held, Loading};
 
@@ -17,6 +18,10 @@ const READY_STATUS: std::ops::RangeInclusive<u16> = 200..=399;
 
 /// The longest heading of a loading page.
 const TITLE_MAX: usize = 200;
+
+/// Percent of one processor.
+const CPU_BELOW_MIN: f64 = 0.1;
+const CPU_BELOW_MAX: f64 = 100_000.0;
 
 const RESTS: [Word<Rest>; 3] = [("stop", Rest::Stop), ("pause", Rest::Pause), ("kill", Rest::Kill)];
 
@@ -65,6 +70,7 @@ pub(crate) fn read(section: &mut Section<'_>, treatment: &mut Treatment, report:
     put(&mut policy.on_rest_failure, section.read(report, "on_rest_failure", on_rest_failure));
     put(&mut policy.adopt, section.read(report, "adopt", |node| values::word(node, &ADOPTS)));
     put(&mut policy.readiness, read_ready(section, report));
+    read_idle(section, &mut policy.idle_below, report);
     read_loading(section, &mut treatment.loading, report);
     read_held(section, &mut treatment.held, report);
     section.not_yet(report, &["wake", "awake", "asleep", "connection_idle"]);
@@ -93,6 +99,15 @@ fn read_ready(parent: &mut Section<'_>, report: &mut Report<'_>) -> Option<Readi
         .or(grpc.map(|service| Readiness::Grpc { service }))
         .or(tcp.map(|()| Readiness::Tcp))
         .or(engine.map(|()| Readiness::Engine))
+}
+
+fn read_idle(parent: &mut Section<'_>, below: &mut IdleBelow, report: &mut Report<'_>) {
+    let Some(mut section) = open(parent, "idle", report) else {
+        return;
+    };
+    put(&mut below.cpu_millipercent, section.read(report, "cpu_below", cpu_below));
+    put(&mut below.net_bytes, section.read(report, "net_below", net_below));
+    section.close(report);
 }
 
 fn read_loading(parent: &mut Section<'_>, loading: &mut Loading, report: &mut Report<'_>) {
@@ -134,6 +149,27 @@ fn put<T>(place: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *place = value;
     }
+}
+
+/// Percent of one processor, in thousandths; "never" takes the bound away.
+fn cpu_below(node: &Node) -> Result<Option<u32>, Flaw> {
+    if values::plain(node).is_ok_and(|text| text.trim() == "never") {
+        return Ok(None);
+    }
+    let percent = values::number(node)?;
+    if (CPU_BELOW_MIN..=CPU_BELOW_MAX).contains(&percent) {
+        return Ok(Some((percent * 1e3).round() as u32));
+    }
+    let flaw = Flaw::new(format!("must be between {CPU_BELOW_MIN} and {CPU_BELOW_MAX}"));
+    Err(flaw.hint("it is percent of one processor, such as 5; or \"never\""))
+}
+
+/// Bytes a second; "never" takes the bound away.
+fn net_below(node: &Node) -> Result<Option<u64>, Flaw> {
+    if values::plain(node).is_ok_and(|text| text.trim() == "never") {
+        return Ok(None);
+    }
+    quantities::size(node).map(Some)
 }
 
 fn rest(node: &Node) -> Result<Rest, Flaw> {

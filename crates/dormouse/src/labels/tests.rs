@@ -88,6 +88,27 @@ fn each_probe_has_a_label() {
     );
 }
 
+#[test]
+fn what_counts_as_idle_has_labels() {
+    let labels: &[(&str, &str)] = &[
+        ("dormouse.enable", "true"),
+        ("dormouse.idle.cpu_below", "2.5"),
+        ("dormouse.idle.net_below", "never"),
+    ];
+    let file = "[defaults]\nidle = { cpu_below = 50, net_below = \"2KiB\" }\n";
+    let registry = registry(file, &[("a", labels), ("b", &[("dormouse.enable", "true")])]);
+    assert_eq!(registry.findings, []);
+    let below = |id: &str| workload(&registry, id).policy.idle_below;
+    let (a, b) = (below("local/a"), below("local/b"));
+    assert_eq!((a.cpu_millipercent, a.net_bytes), (Some(2_500), None));
+    assert_eq!((b.cpu_millipercent, b.net_bytes), (Some(50_000), Some(2_048)));
+    check(
+        ("dormouse.idle.cpu_below", "0"),
+        "bad-value",
+        "`dormouse.idle.cpu_below` must be between 0.1 and 100000",
+    );
+}
+
 /// What one wrong label is answered with, and that the container beside it does not notice.
 #[track_caller]
 fn check(label: (&str, &str), slug: &str, message: &str) {

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use dormouse_core::load::Load;
 use dormouse_core::usage::{History, Totals, Usage};
-use dormouse_core::{EnvironmentName, WorkloadId, limits};
+use dormouse_core::{EnvironmentName, Timestamp, WorkloadId, limits};
 use dormouse_providers::{DiskUsage, HostFacts, Target};
 
 use crate::registry::Registry;
@@ -111,6 +112,8 @@ struct WorkloadPage {
     awake_bytes: u64,
     /// What it holds now.
     held_bytes: u64,
+    /// Whether what it does counts as use.
+    counts: bool,
     history: History<Reading>,
 }
 
@@ -164,13 +167,21 @@ impl Board {
                 last: None,
                 awake_bytes: 0,
                 held_bytes: 0,
+                counts: false,
                 history: History::new(capacity),
             });
+            page.counts = !spec.policy.idle_below.is_off();
             page.history.resize(capacity);
         }
     }
 
-    pub(super) fn record(&self, name: &EnvironmentName, round: Round) {
+    /// Writes down what a round brought, and hands back what the keeper has to know of it.
+    pub(super) fn record(
+        &self,
+        name: &EnvironmentName,
+        round: Round,
+        as_of: Timestamp,
+    ) -> Vec<(WorkloadId, Load)> {
         let mut pages = self.pages();
         let page = pages.environments.entry(name.clone()).or_default();
         let last = TotalsReading { at_ms: round.at_ms, totals: round.totals, failed: round.failed };
@@ -182,9 +193,15 @@ impl Board {
             let history = page.history.get_or_insert_with(|| History::new(limits::METER_HISTORY));
             history.push(last);
         }
-        for page in pages.workloads.values_mut().filter(|page| page.environment == *name) {
-            page.see(round.seen.get(&page.target).copied().unwrap_or(Seen::Gone), round.at_ms);
+        let mut loads = Vec::new();
+        for (id, page) in pages.workloads.iter_mut().filter(|(_, it)| it.environment == *name) {
+            let seen = round.seen.get(&page.target).copied().unwrap_or(Seen::Gone);
+            page.see(seen, round.at_ms);
+            if let (true, Seen::Running { usage: Some(usage), .. }) = (page.counts, seen) {
+                loads.push((id.clone(), load(&usage, as_of)));
+            }
         }
+        loads
     }
 
     pub(super) fn record_disk(&self, name: &EnvironmentName, at_ms: u64, usage: DiskUsage) {
@@ -233,6 +250,17 @@ impl WorkloadPage {
     }
 }
 
+/// What a usage means to the keeper.
+fn load(usage: &Usage, as_of: Timestamp) -> Load {
+    // What does not fit is far above any bound.
+    let whole = |number: f64| number.round() as u64;
+    Load {
+        as_of,
+        cpu_millipercent: u32::try_from(whole(usage.cpu_percent * 1e3)).unwrap_or(u32::MAX),
+        net_bytes: usage.network.map(|network| whole(network.total_bytes())),
+    }
+}
+
 /// Readings kept of each workload, so that all of them together stay within their bound.
 fn capacity(workloads: usize) -> usize {
     (limits::METER_READINGS_MAX / workloads.max(1)).clamp(1, limits::METER_HISTORY)
@@ -275,13 +303,17 @@ mod tests {
         let (name, id) =
             (EnvironmentName::new("local"), WorkloadId::parse("local/app").expect("an id"));
         assert_eq!(board.freed_bytes(&id), 0);
-        board.record(&name, round(1, &[("app", running(100))]));
+        board.record(&name, round(1, &[("app", running(100))]), Timestamp::ZERO);
         assert_eq!(board.freed_bytes(&id), 0, "it is awake");
-        board.record(&name, round(2, &[("app", Seen::Paused { memory_bytes: 70, usage: None })]));
+        board.record(
+            &name,
+            round(2, &[("app", Seen::Paused { memory_bytes: 70, usage: None })]),
+            Timestamp::ZERO,
+        );
         assert_eq!(board.freed_bytes(&id), 30, "a pause keeps most of it");
-        board.record(&name, round(3, &[("app", Seen::Unknown)]));
+        board.record(&name, round(3, &[("app", Seen::Unknown)]), Timestamp::ZERO);
         assert_eq!(board.freed_bytes(&id), 30, "what is not known changes nothing");
-        board.record(&name, round(4, &[]));
+        board.record(&name, round(4, &[]), Timestamp::ZERO);
         assert_eq!(board.freed_bytes(&id), 100, "a stop frees all of it");
         assert_eq!(board.workload(&id), None, "it uses nothing");
         assert_eq!(board.workload_history(&id).len(), 1, "and is remembered");
@@ -292,7 +324,11 @@ mod tests {
         let board = Board::default();
         board.keep(&registry_of(&["a", "b"]));
         let name = EnvironmentName::new("local");
-        board.record(&name, round(1, &[("a", running(1)), ("b", running(1)), ("c", running(1))]));
+        board.record(
+            &name,
+            round(1, &[("a", running(1)), ("b", running(1)), ("c", running(1))]),
+            Timestamp::ZERO,
+        );
         let id = |name: &str| WorkloadId::parse(&format!("local/{name}")).expect("an id");
         assert!(board.workload(&id("a")).is_some());
         assert!(board.workload(&id("c")).is_none(), "nobody configured it");

@@ -96,7 +96,10 @@ impl Sampler {
             let seen = self.judge(&targets[index], &set[index], sample, &mut round);
             round.seen.insert(targets[index].clone(), seen);
         }
-        self.board.record(&self.name, round);
+        let loads = self.board.record(&self.name, round, at);
+        if !loads.is_empty() && self.keeper.measured(loads).await.is_err() {
+            tracing::debug!("Measured for a keeper that has ended");
+        }
         Ok(())
     }
 

@@ -157,7 +157,12 @@ impl Witness {
             self.blame("I9", now, format_args!("{w} is idle, and its policy says never"));
             return;
         };
+        let key = fleet.key(&workload.id);
+        let below =
+            key.and_then(|key| fleet.policy(key)).map(|it| it.idle_below).unwrap_or_default();
         let ledger = &self.ledgers[w];
+        let load = ledger.load.filter(|load| below.is_busy(*load));
+        let worked = if below.is_off() { Timestamp::ZERO } else { ledger.worked_at };
         let again = ledger.rest_failed.is_some() && ledger.heard_run == ledger.rest_failed;
         // A rest that failed is tried again soon.
         let (since, slept) = if again {
@@ -166,12 +171,19 @@ impl Witness {
             (ledger.ready_since, ledger.slept_until)
         };
         let (used, released) = (workload.gate.activity().last_use, ledger.released_at);
-        for (what, at) in
-            [("used", used), ("released", released), ("ready", since), ("not asleep itself", slept)]
-        {
+        for (what, at) in [
+            ("used", used),
+            ("released", released),
+            ("ready", since),
+            ("not asleep itself", slept),
+            ("at work", worked),
+        ] {
             if at + idle > now {
                 self.blame("I9", now, format_args!("{w} rests as idle, {what} at {at}"));
             }
+        }
+        if let Some(load) = load {
+            self.blame("I11", now, format_args!("{w} rests as idle, and is at work: {load}"));
         }
         if !again {
             self.had_its_period(fleet, workload, w, now);

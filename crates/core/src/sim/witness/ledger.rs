@@ -1,6 +1,7 @@
 //! What the witness writes down about one workload.
 
 use crate::id::Epoch;
+use crate::load::Load;
 use crate::observation::{Condition, RunId};
 use crate::time::Timestamp;
 
@@ -34,6 +35,10 @@ pub(super) struct Ledger {
     pub(super) heard_run: Option<RunId>,
     /// When the look began that showed that it had run to its end.
     pub(super) completed_as_of: Option<Timestamp>,
+    /// What it was last measured to do since it became ready.
+    pub(super) load: Option<Load>,
+    /// When it was last busy since then, as its policy had it.
+    pub(super) worked_at: Timestamp,
     /// A person has asked for the sleep of what has failed.
     pub(super) asked: bool,
 }

@@ -7,6 +7,7 @@ use crate::fleet::{Event, Fleet};
 use crate::id::EnvironmentName;
 use crate::lifecycle::{self, DrainCause, Phase, Retry, StartFailure, Valve, WakeStep};
 use crate::limits;
+use crate::load::Load;
 use crate::observation::Condition;
 use crate::policy::Until;
 use crate::sim::world::Workload;
@@ -38,11 +39,35 @@ impl Witness {
             }
             Event::EnvironmentReached(name) => self.lost &= !inside(workloads, name),
             Event::EnvironmentLost(name) => self.lost |= inside(workloads, name),
+            Event::Measured { key, load } => {
+                let found = workloads.iter().position(|it| it.key == Some(*key));
+                if let Some(w) = found {
+                    self.hears_of_load(fleet, workloads, w, *load);
+                }
+            }
             Event::Misdefine { .. }
             | Event::Forget { .. }
             | Event::Recall { .. }
             | Event::Pin { .. }
             | Event::Unpin { .. } => {}
+        }
+    }
+
+    /// A reading counts from the moment at which it is ready; the latest one says what it does.
+    fn hears_of_load(&mut self, fleet: &Fleet, workloads: &[Workload], w: usize, load: Load) {
+        let since = match phase(fleet, &workloads[w]) {
+            Some(Phase::Ready(ready)) => ready.since,
+            Some(Phase::Draining(draining)) => draining.since,
+            Some(_) | None => return,
+        };
+        let ledger = &mut self.ledgers[w];
+        let is_later = ledger.load.is_none_or(|last| last.as_of <= load.as_of);
+        if load.as_of >= since && is_later {
+            ledger.load = Some(load);
+            let policy = fleet.key(&workloads[w].id).and_then(|key| fleet.policy(key));
+            if policy.is_some_and(|policy| policy.idle_below.is_busy(load)) {
+                ledger.worked_at = load.as_of;
+            }
         }
     }
 
@@ -75,6 +100,10 @@ impl Witness {
             match phase(fleet, workload) {
                 Some(phase) => {
                     self.ledgers[w].asked &= matches!(phase, Phase::Failed(_));
+                    if !matches!(phase, Phase::Ready(_) | Phase::Draining(_)) {
+                        self.ledgers[w].load = None;
+                        self.ledgers[w].worked_at = Timestamp::ZERO;
+                    }
                     self.stands(w, workload, phase, now);
                     self.is_held_rightly(fleet, workloads, w, &after, now);
                     self.is_wanted_rightly(w, phase, &after, now);
