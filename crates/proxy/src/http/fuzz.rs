@@ -8,7 +8,9 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Version};
 
 use super::client::Client;
+pub use super::direct::fuzz::{answer, answer_body, plain_request};
 use super::framing::Framing;
+use super::headers::Nature;
 use super::{direct, headers, strict};
 use crate::listener::Ending;
 use crate::navigation;
@@ -61,23 +63,16 @@ pub fn head(bytes: &[u8]) {
     let odd = |byte: u8| !byte.is_ascii_alphanumeric() && !b"-._:[]".contains(&byte);
     assert!(!host.bytes().any(odd), "{host:?} is a host");
     for peer in ["192.0.2.7:1", "10.0.0.9:1"] {
-        send(&parts, peer.parse().expect("an address"));
+        send(&parts, peer);
     }
 }
 
 /// Prepares a request of `peer` and looks at what came of it.
-fn send(parts: &Parts, peer: SocketAddr) {
-    let trusted_proxies = vec!["10.0.0.0/8".parse().expect("a network")];
-    let settings = ProxySettings { trusted_proxies, ..ProxySettings::default() };
-    let is_trusted = settings.trusts(peer.ip());
-    let client = Client::new(peer, is_trusted, Default::default(), Ending::default());
-    let mut request = Request::new(());
-    *request.method_mut() = parts.method.clone();
-    *request.uri_mut() = parts.uri.clone();
-    *request.headers_mut() = parts.headers.clone();
-    let mut sent = request.into_parts().0;
-    let nature = headers::prepare(&mut sent, &client, &settings);
-    headers::aim_http1(&mut sent);
+fn send(parts: &Parts, peer: &str) {
+    let settings = settings();
+    let client = client(peer, &settings);
+    let (sent, nature) = prepared(parts, &client, &settings);
+    let peer = client.peer;
     for name in HOP_BY_HOP {
         assert!(!sent.headers.contains_key(name), "{name} is passed on");
     }
@@ -85,7 +80,7 @@ fn send(parts: &Parts, peer: SocketAddr) {
     let (&[told], false) = (&forwarded[..], sent.headers.get_all(HOST).iter().count() > 1) else {
         panic!("{forwarded:?}")
     };
-    if is_trusted {
+    if client.trusted {
         assert!(told.as_bytes().ends_with(peer.ip().to_string().as_bytes()));
     } else {
         assert_eq!(told.as_bytes(), peer.ip().to_string().as_bytes());
@@ -99,6 +94,29 @@ fn send(parts: &Parts, peer: SocketAddr) {
         assert_eq!(sent.headers.get("x-forwarded-host"), sent.headers.get(HOST));
     }
     assert!(sent.uri.authority().is_none() && sent.uri.scheme().is_none());
+}
+
+/// Settings that trust one network.
+pub(super) fn settings() -> ProxySettings {
+    let trusted_proxies = vec!["10.0.0.0/8".parse().expect("a network")];
+    ProxySettings { trusted_proxies, ..ProxySettings::default() }
+}
+
+pub(super) fn client(peer: &str, settings: &ProxySettings) -> Client {
+    let peer: SocketAddr = peer.parse().expect("an address");
+    Client::new(peer, settings.trusts(peer.ip()), Default::default(), Ending::default())
+}
+
+/// A request as the full way passes it on, and what it takes it for.
+pub(super) fn prepared(
+    parts: &Parts,
+    client: &Client,
+    settings: &ProxySettings,
+) -> (Parts, Nature) {
+    let mut sent = parts.clone();
+    let nature = headers::prepare(&mut sent, client, settings);
+    headers::aim_http1(&mut sent);
+    (sent, nature)
 }
 
 /// How many whole heads another reader finds before it finds fault or too little; panics where one
@@ -157,7 +175,7 @@ fn chunked_bytes(bytes: &[u8]) -> Option<usize> {
 }
 
 /// The first request as hyper would hand it over, and the bytes of its head.
-fn parse(bytes: &[u8]) -> Option<(Parts, usize)> {
+pub(super) fn parse(bytes: &[u8]) -> Option<(Parts, usize)> {
     let mut room = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut read = httparse::Request::new(&mut room);
     let used = match read.parse(bytes).ok()? {
@@ -178,7 +196,7 @@ fn parse(bytes: &[u8]) -> Option<(Parts, usize)> {
 
 #[cfg(test)]
 #[path = "../../../../fuzz/replay.rs"]
-mod replay;
+pub(super) mod replay;
 
 #[cfg(test)]
 mod tests {

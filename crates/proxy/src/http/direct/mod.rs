@@ -10,6 +10,8 @@ mod answer;
 mod body;
 mod exchange;
 mod forwarded;
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) mod fuzz;
 mod own;
 mod request;
 mod scratch;

@@ -1,0 +1,4 @@
+//! A request on the proxy's direct way.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| dormouse_proxy::fuzz::plain_request(bytes));
