@@ -43,7 +43,7 @@ proptest! {
         outside.take(&mut watch, &settings, now)?;
         for deed in deeds {
             let reason = watch.poll_timeout().map(|(_, reason)| reason);
-            now = perform(&mut watch, &outside, deed, now);
+            now = perform(&mut watch, &mut outside, deed, now);
             watch.handle_timeout(now);
             prop_assert!(watch.poll_timeout().is_none_or(|(at, _)| at > now));
             outside.take(&mut watch, &settings, now)?;
@@ -58,6 +58,31 @@ proptest! {
     }
 
     #[test]
+    fn the_answer_to_another_question_changes_nothing_of_a_watch(
+        settings in settings(), seed: u64, deeds in prop::collection::vec(deed(), 1..60),
+        stale in 0_u64..80, works: bool,
+    ) {
+        let mut watch = Watch::new(settings.validated().unwrap(), seed, Timestamp::ZERO);
+        let mut outside = Outside { state: Some(State::Pending), ..Outside::default() };
+        let mut now = Timestamp::ZERO;
+        watch.handle(Event::Started, now);
+        outside.take(&mut watch, &settings, now)?;
+        for deed in deeds {
+            now = perform(&mut watch, &mut outside, deed, now);
+            watch.handle_timeout(now);
+            outside.take(&mut watch, &settings, now)?;
+        }
+        let before = (watch.status(), watch.poll_timeout());
+        let result = if works { Ok(()) } else { Err("refused".into()) };
+        let epoch = Epoch(stale);
+        if outside.in_flight != Some(epoch) {
+            watch.handle(Event::Answered { epoch, result }, now);
+            prop_assert_eq!((watch.status(), watch.poll_timeout()), before);
+            prop_assert_eq!(watch.poll_effect(), None);
+        }
+    }
+
+    #[test]
     fn no_wait_is_longer_than_its_reason_allows(
         settings in settings(), seed: u64, deeds in prop::collection::vec(deed(), 1..100),
     ) {
@@ -67,7 +92,7 @@ proptest! {
         watch.handle(Event::Started, now);
         outside.take(&mut watch, &settings, now)?;
         for deed in deeds {
-            now = perform(&mut watch, &outside, deed, now);
+            now = perform(&mut watch, &mut outside, deed, now);
             watch.handle_timeout(now);
             outside.take(&mut watch, &settings, now)?;
             let Some((at, reason)) = watch.poll_timeout() else { continue };
@@ -88,11 +113,11 @@ proptest! {
         let policy = Settings::default().validated().unwrap();
         let mut one = Watch::new(policy, seed, Timestamp::ZERO);
         let mut other = one.clone();
-        let outside = Outside::default();
+        let (mut outside, mut beside) = (Outside::default(), Outside::default());
         let (mut now, mut then) = (Timestamp::ZERO, Timestamp::ZERO);
         for deed in deeds {
-            now = perform(&mut one, &outside, deed.clone(), now);
-            then = perform(&mut other, &outside, deed, then);
+            now = perform(&mut one, &mut outside, deed.clone(), now);
+            then = perform(&mut other, &mut beside, deed, then);
             prop_assert_eq!(one.poll_timeout(), other.poll_timeout());
             prop_assert_eq!(one.status(), other.status());
             prop_assert_eq!(one.poll_effect(), other.poll_effect());
@@ -111,7 +136,7 @@ impl Outside {
             match effect {
                 Effect::Probe { epoch, deadline } => {
                     prop_assert_eq!(deadline, now + settings.probe_timeout);
-                    self.in_flight = Some(epoch);
+                    prop_assert_eq!(self.in_flight.replace(epoch), None, "two probes at a time");
                 }
                 Effect::Abandon { epoch } => {
                     prop_assert_eq!(self.in_flight.take(), Some(epoch));
@@ -130,16 +155,19 @@ impl Outside {
     }
 }
 
-fn perform(watch: &mut Watch, outside: &Outside, deed: Deed, now: Timestamp) -> Timestamp {
+fn perform(watch: &mut Watch, outside: &mut Outside, deed: Deed, now: Timestamp) -> Timestamp {
     match deed {
         Deed::Answer(result) => {
-            if let Some(epoch) = outside.in_flight {
+            if let Some(epoch) = outside.in_flight.take() {
                 let result = result.map_err(Arc::from);
                 watch.handle(Event::Answered { epoch, result }, now);
             }
             now
         }
         Deed::Tell(event) => {
+            if let Event::Answered { epoch, .. } = &event {
+                outside.in_flight.take_if(|asked| asked == epoch);
+            }
             watch.handle(event, now);
             now
         }
