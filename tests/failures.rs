@@ -8,7 +8,7 @@ mod harness;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use dormouse_testkit::door::Door;
+use dormouse_testkit::door::{Door, Fault, Rule};
 use dormouse_wire::Phase;
 use harness::client::{Answer, exchange, fetch, get};
 use harness::docker::{App, Docker};
@@ -162,8 +162,7 @@ async fn r36_an_engine_that_accepts_and_never_answers_hurts_nobody_else() {
     let Some(docker) = Docker::of_machine().await else { return };
     let (app, other) = (docker.app("web", &[]).await, docker.app("other", &[]).await);
     let stuck = Door::before(docker.engine.socket()).unwrap();
-    let _held: Vec<_> =
-        ["_ping", "version", "json", "remove", "events", "start"].map(|op| stuck.hold(op)).into();
+    stuck.add(Rule::calls(Fault::Hang));
     let configuration = format!(
         "{}[environment.stuck]\ndocker = \"unix://{}\"\nlabels = false\n{}{}",
         docker.environment(),

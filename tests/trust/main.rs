@@ -15,6 +15,7 @@ mod fakes;
 mod r01_first_requests;
 mod r02_stubborn_stops;
 mod r03_addresses;
+mod r07_lost_calls;
 mod r08_always_drain;
 mod r09_never_ready;
 mod r10_crash_loops;

@@ -72,7 +72,8 @@ fn tests_of(package: &str, binary: &str) -> BTreeSet<String> {
     for folder in folders {
         files.extend([folder.join(format!("{binary}.rs"))].into_iter().filter(|it| it.is_file()));
         let listed = std::fs::read_dir(folder.join(binary)).into_iter().flatten();
-        files.extend(listed.map(|entry| entry.unwrap().path()));
+        let listed = listed.map(|entry| entry.unwrap().path());
+        files.extend(listed.filter(|path| path.extension().is_some_and(|it| it == "rs")));
     }
     files.iter().flat_map(|file| tests_in(file, binary)).collect()
 }
