@@ -77,6 +77,8 @@ class House:
         self.binary = binary
         self.app_binary = binary.with_name("testapp")
         self.servers = []
+        # Who could not be started, and why: their rows say so.
+        self.missing = {}
 
     def __enter__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="dormouse-bench-"))
@@ -142,6 +144,16 @@ class House:
         """A workload that is the test application."""
         port = free_port()
         return workload([str(self.app_binary), f"--port={port}"], port)
+
+    def start_each(self, starts):
+        """Starts everybody; who does not start is missing, and stops nobody else."""
+        servers = {}
+        for who, start in starts.items():
+            try:
+                servers[who] = start()
+            except (RuntimeError, OSError) as error:
+                self.missing[who] = str(error).strip().splitlines()[-1]
+        return servers
 
     def run(self, name, command, port, **more):
         """Any other process that listens, for as long as the house stands."""

@@ -104,6 +104,9 @@ def measure(name, options):
     try:
         with House(Path(options.binary).resolve()) as house:
             rows = function(house, options)
+            for who, why in house.missing.items():
+                for row in rows:
+                    row.note = f"{row.note} {who} could not be measured: {why}".strip()
     except Exception as error:
         traceback.print_exc()
         rows = [Row(name, about, "", {}, None, "", 0, note=f"not measured: {error}")]

@@ -2,7 +2,6 @@
 
 import re
 import socket
-import sys
 import time
 
 from house import get
@@ -71,19 +70,13 @@ def sleepers(count):
 
 
 def beside(house, upstream, workload):
-    servers = {}
     starts = {
         "nginx": lambda: house.nginx(upstream),
         "haproxy": lambda: house.haproxy(upstream),
         "caddy": lambda: house.caddy(upstream),
         "dormouse": lambda: house.dormouse("memory", workload),
     }
-    for who, start in starts.items():
-        try:
-            servers[who] = start()
-        except (RuntimeError, OSError) as error:
-            print(f"  {who} cannot be measured: {error}", file=sys.stderr)
-    return servers
+    return house.start_each(starts)
 
 
 def measure(servers, options, open_one, settle_s):

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 
 from house import get
 from row import absent, ratio, seen
@@ -52,23 +51,19 @@ ABOUT_DIRECT = "`direct` is the upstream alone, with its own CPU."
 def compare(house, options, load, http2=False):
     """CPU time per request and the median latency of everybody, in turns."""
     upstream = house.upstream()
-    servers = {"direct": upstream} if not http2 else {}
     starts = {
         "nginx": lambda: house.nginx(upstream.port, http2),
         "haproxy": lambda: house.haproxy(upstream.port, http2),
         "caddy": lambda: house.caddy(upstream.port, http2),
         "dormouse": lambda: house.dormouse("traffic", house.files_workload()),
     }
-    for who, start in starts.items():
-        try:
-            server = start()
-            if not http2 or who == "dormouse":
-                status = get(server.port)
-                if status != 200:
-                    raise RuntimeError(f"it answers {status}")
-            servers[who] = server
-        except (RuntimeError, OSError) as error:
-            print(f"  {who} cannot be measured: {error}", file=sys.stderr)
+    if not http2:
+        starts = {who: answering(start) for who, start in starts.items()}
+    else:
+        starts["dormouse"] = answering(starts["dormouse"])
+    servers = house.start_each(starts)
+    if not http2:
+        servers = {"direct": upstream} | servers
     turns = {who: [] for who in servers}
     for turn in range(options.rounds):
         # Everybody follows everybody else in some round.
@@ -81,6 +76,18 @@ def compare(house, options, load, http2=False):
             turns[who].append(one)
     house.end_all()
     return {kind: summary(turns, kind) for kind in ("cpu", "p50")}
+
+
+def answering(start):
+    """Starts it, and lets it answer once over HTTP/1.1, which wakes what sleeps behind it."""
+
+    def started():
+        server = start()
+        if (status := get(server.port)) != 200:
+            raise RuntimeError(f"it answers {status}")
+        return server
+
+    return started
 
 
 def summary(turns, kind):
