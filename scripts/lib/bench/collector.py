@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from engine import SOCKET, Container, Engine, Image
-from house import free_port, rss_kib, schedstat_ns, wait_for
+from house import Cpu, free_port, rss_kib, wait_for
 from row import Row, seen, value
 
 # The worker that it replaces, compiled with Go 1.19, as the contract of the collector has it.
@@ -77,8 +77,8 @@ class Worker:
         while not self.lines.empty():
             self.lines.get()
 
-    def cpu_us(self):
-        return schedstat_ns(self.process.pid) / 1e3
+    def cpu(self):
+        return Cpu(self.process.pid)
 
     def rss_mib(self):
         return rss_kib(self.process.pid) / 1024
@@ -237,10 +237,10 @@ def cpu_per_cycle(worker, environments, options):
     """Microseconds of CPU for each cycle of one environment."""
     worker.skip()
     worker.until(is_metrics)
-    before, wanted = worker.cpu_us(), options.cycles * environments
+    before, wanted = worker.cpu(), options.cycles * environments
     for _ in range(wanted):
         worker.until(is_metrics)
-    return (worker.cpu_us() - before) / wanted
+    return worker.cpu().us_since(before) / wanted
 
 
 def cycle_s(worker, options):

@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from house import get
+from house import cpu_us_between, get
 from memory import sleepers
 from row import Row, seen, value
 
@@ -27,9 +27,10 @@ def rest(house, options):
     house.end(few)
     many, took_s = start(house, options.sleepers)
     per_sleeper = (many.rss_kib() - base_kib) / (options.sleepers - FEW)
-    before, began = many.cpu_us(), time.monotonic()
+    before, began = many.cpu(), time.monotonic()
     time.sleep(options.rest_seconds)
-    share = (many.cpu_us() - before) / 1e4 / (time.monotonic() - began)
+    used_us = cpu_us_between(before, many.cpu())
+    share = used_us / 1e4 / (time.monotonic() - began)
     note = f"{many.rss_kib() / 1024:.0f} MiB in all; it served {took_s:.1f} s after its start"
     house.end(many)
     count = f"{options.sleepers:,}".replace(",", " ")

@@ -22,6 +22,33 @@ END_MAX_S = 30
 FILES_MAX = 100_000
 
 
+class Cpu:
+    """What one process has used so far, by the scheduler's account of each thread, and by the
+    process's own, which is coarser and remembers the threads that have ended."""
+
+    def __init__(self, pid):
+        self.threads = {}
+        for task in os.listdir(f"/proc/{pid}/task"):
+            try:
+                text = Path(f"/proc/{pid}/task/{task}/schedstat").read_text()
+                self.threads[task] = int(text.split()[0]) / 1e3
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        user, system = int(after_name[11]), int(after_name[12])
+        self.whole_us = (user + system) * 1e6 / os.sysconf("SC_CLK_TCK")
+
+    def us_since(self, before):
+        if before.threads.keys() - self.threads.keys():
+            return self.whole_us - before.whole_us
+        return sum(self.threads.values()) - sum(before.threads.values())
+
+
+def cpu_us_between(before, after):
+    """Microseconds that the processes of a reading have used until the next one."""
+    return sum(now.us_since(then) for then, now in zip(before, after, strict=True))
+
+
 class Server:
     """A process with a port, and how much CPU time and memory it takes."""
 
@@ -49,9 +76,9 @@ class Server:
             time.sleep(0.02)
         raise RuntimeError(f"{self.process.args[0]} does not listen on {self.port}")
 
-    def cpu_us(self):
-        """User and system time so far in microseconds, by the scheduler's account."""
-        return sum(schedstat_ns(pid) for pid in self._pids()) / 1e3
+    def cpu(self):
+        """A reading of user and system time, for `cpu_us_between`."""
+        return [Cpu(pid) for pid in self._pids()]
 
     def rss_kib(self):
         return sum(rss_kib(pid) for pid in self._pids())
@@ -254,16 +281,6 @@ def wait_for(condition, within_s=60):
 def children(pid):
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(child) for child in listed.split()]
-
-
-def schedstat_ns(pid):
-    total = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        try:
-            total += int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[0])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return total
 
 
 def rss_kib(pid):

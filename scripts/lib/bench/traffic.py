@@ -3,7 +3,7 @@
 import re
 import subprocess
 
-from house import get
+from house import cpu_us_between, get
 from row import absent, ratio, seen
 
 UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
@@ -70,9 +70,9 @@ def compare(house, options, load, http2=False):
         order = list(servers)[turn % len(servers) :] + list(servers)[: turn % len(servers)]
         for who in order if turn % 2 == 0 else order[::-1]:
             server = servers[who]
-            before = server.cpu_us()
+            before = server.cpu()
             one = load(server)
-            one["cpu"] = (server.cpu_us() - before) / max(one["asked"], 1)
+            one["cpu"] = cpu_us_between(before, server.cpu()) / max(one["asked"], 1)
             turns[who].append(one)
     house.end_all()
     return {kind: summary(turns, kind) for kind in ("cpu", "p50")}
