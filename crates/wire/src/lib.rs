@@ -4,6 +4,7 @@
 //! Moments are RFC 3339 in UTC, such as `2026-01-31T12:00:00.250Z`. What may be absent is left out
 //! rather than null.
 
+mod collect;
 mod environment;
 mod event;
 mod exit;
@@ -17,6 +18,10 @@ mod usage;
 mod watch;
 mod workload;
 
+pub use collect::{
+    BadLine, CollectCommand, CollectReport, Configure, Connection, ContainerUse, EnvId,
+    EnvironmentUse, EventMode, Extra, Hidden, RawJson,
+};
 pub use environment::{Environment, EnvironmentState};
 pub use event::{Event, EventKind, ProgressEvent, ProgressKind};
 pub use exit::Exit;
