@@ -31,8 +31,8 @@ pub(in crate::docker) struct BodyStream {
 }
 
 struct Driver {
-    connection: http1::Connection<TokioIo<Stream>, Full<Bytes>>,
-    ended: bool,
+    /// Absent once it has ended. It must not outlive its end: whoever waits for it would wait on.
+    connection: Option<http1::Connection<TokioIo<Stream>, Full<Bytes>>>,
 }
 
 impl Connection {
@@ -42,12 +42,12 @@ impl Connection {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|cause| CallError::Broken { call: "connect", cause })?;
-        Ok(Self { sender, driver: Driver { connection, ended: false } })
+        Ok(Self { sender, driver: Driver { connection: Some(connection) } })
     }
 
     /// Whether another request can be sent, as far as can be told without sending it.
     pub(super) async fn is_ready(&mut self) -> bool {
-        self.driver.drive(self.sender.ready()).await.is_ok() && !self.driver.ended
+        self.driver.drive(self.sender.ready()).await.is_ok() && self.driver.connection.is_some()
     }
 
     pub(super) async fn send(
@@ -114,12 +114,55 @@ impl Driver {
     async fn drive<F: Future>(&mut self, wanted: F) -> F::Output {
         let mut wanted = pin!(wanted);
         poll_fn(|context| {
-            // After its end the connection has handed every error and every byte to `wanted`.
-            if !self.ended {
-                self.ended = Pin::new(&mut self.connection).poll(context).is_ready();
+            // At its end the connection has handed every error and every byte to `wanted`.
+            if let Some(connection) = &mut self.connection
+                && Pin::new(connection).poll(context).is_ready()
+            {
+                self.connection = None;
             }
             wanted.as_mut().poll(context)
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(60);
+
+    /// A connection that the other end closed right behind its first answer.
+    async fn closed_behind_an_answer() -> Connection {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 10);
+        let mut connection = Connection::open(Box::new(ours)).await.unwrap();
+        let server = async {
+            let mut request = [0; 1 << 10];
+            assert!(theirs.read(&mut request).await.unwrap() > 0);
+            theirs.write_all(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            drop(theirs);
+        };
+        let (response, ()) = tokio::join!(connection.send("first", Request::default()), server);
+        connection.read("first", response.unwrap().into_body(), 1).await.unwrap();
+        connection
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_behind_its_answer_is_not_ready_and_says_so_at_once() {
+        let mut connection = closed_behind_an_answer().await;
+        assert!(!timeout(SOON, connection.is_ready()).await.expect("at once"));
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_over_a_closed_connection_comes_back_at_once() {
+        let mut connection = closed_behind_an_answer().await;
+        let sent = timeout(SOON, connection.send("second", Request::default())).await;
+        let error = sent.expect("at once").expect_err("nobody answers");
+        assert!(error.is_cut(), "{error}");
     }
 }
