@@ -17,7 +17,8 @@ use crate::ProviderError;
 
 /// What measures one environment. Every method is bounded by the caller's deadline and cancel-safe.
 pub trait Meter: Send + Sync + 'static {
-    /// The machine under the runtime; asked for once per connection to the runtime.
+    /// The machine under the runtime; asked for once per connection to the runtime, and anew after
+    /// [`Self::disk`], because some runtimes tell of their disks there.
     fn host(&self, deadline: Instant) -> BoxFuture<'_, Result<Arc<HostFacts>, MeterError>>;
 
     /// Everything that runs now, paused things included: a full listing.

@@ -364,6 +364,8 @@ impl Meter for DockerMeter {
         Box::pin(async move {
             let mut call = Call::get("disk usage", "/system/df".to_owned());
             call.bytes_max = limits::ENGINE_DISK_BYTES_MAX;
+            // What the runtime says of itself has figures of its disks, too: they are asked for anew.
+            *self.facts() = None;
             let body = self.client.read(&call, deadline).await;
             disk::read(body.map_err(|error| meter_error(error, "disk usage"))?)
         })

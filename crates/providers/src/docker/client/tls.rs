@@ -1,7 +1,7 @@
 //! TLS towards an engine: the system's roots and our own, a certificate of ours where one is asked
 //! for.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -25,10 +25,12 @@ pub(in crate::docker) fn client_config(
     let builder = ClientConfig::builder_with_provider(Arc::clone(&crypto))
         .with_safe_default_protocol_versions()
         .map_err(|cause| misfit("the TLS versions", &cause))?;
+    // A certificate that is of no use is said also where nobody would look at it.
+    let own = options.ca.as_ref().map(|ca| certificates("ca", ca)).transpose()?;
     let builder = if options.insecure {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustsAnyone(crypto)))
     } else {
-        builder.with_root_certificates(roots(options.ca.as_ref())?)
+        builder.with_root_certificates(roots(own.unwrap_or_default())?)
     };
     match (&options.cert, &options.key) {
         (None, None) => Ok(builder.with_no_client_auth()),
@@ -44,18 +46,32 @@ pub(in crate::docker) fn client_config(
     }
 }
 
-fn roots(ca: Option<&Pem>) -> Result<RootCertStore, ProviderError> {
-    let mut roots = RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    for error in &native.errors {
-        tracing::warn!(%error, "Skipped some of the system's certificates");
+/// The system's roots and our own. Without any of our own, all engines share one store.
+fn roots(own: Vec<CertificateDer<'static>>) -> Result<Arc<RootCertStore>, ProviderError> {
+    let system = system_roots();
+    if own.is_empty() {
+        return Ok(system);
     }
-    roots.add_parsable_certificates(native.certs);
-    let own = ca.map(|ca| certificates("ca", ca)).transpose()?.unwrap_or_default();
+    let mut roots = RootCertStore::clone(&system);
     for certificate in own {
         roots.add(certificate).map_err(|cause| misfit("ca", &cause))?;
     }
-    Ok(roots)
+    Ok(Arc::new(roots))
+}
+
+/// Read once: there are more than a hundred, and an environment may be made anew often.
+fn system_roots() -> Arc<RootCertStore> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    let read = || {
+        let mut roots = RootCertStore::empty();
+        let native = rustls_native_certs::load_native_certs();
+        for error in &native.errors {
+            tracing::warn!(%error, "Skipped some of the system's certificates");
+        }
+        roots.add_parsable_certificates(native.certs);
+        Arc::new(roots)
+    };
+    Arc::clone(ROOTS.get_or_init(read))
 }
 
 fn certificates(what: &str, pem: &Pem) -> Result<Vec<CertificateDer<'static>>, ProviderError> {
@@ -63,7 +79,7 @@ fn certificates(what: &str, pem: &Pem) -> Result<Vec<CertificateDer<'static>>, P
         Pem::Text(text) => CertificateDer::pem_slice_iter(text.as_bytes()).collect(),
         Pem::File(path) => CertificateDer::pem_file_iter(path).and_then(Iterator::collect),
     };
-    let found = read.map_err(|cause| misfit(&place(what, pem), &cause))?;
+    let found = read.map_err(|cause| flaw(&place(what, pem), &cause))?;
     if found.is_empty() {
         return Err(ProviderError::Misconfigured(format!(
             "{} has no certificate in it",
@@ -78,7 +94,7 @@ fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, ProviderError> {
         Pem::Text(text) => PrivateKeyDer::from_pem_slice(text.as_bytes()),
         Pem::File(path) => PrivateKeyDer::from_pem_file(path),
     }
-    .map_err(|cause| misfit(&place("key", pem), &cause))
+    .map_err(|cause| flaw(&place("key", pem), &cause))
 }
 
 fn place(what: &str, pem: &Pem) -> String {
@@ -86,6 +102,19 @@ fn place(what: &str, pem: &Pem) -> String {
         Pem::Text(_) => what.to_owned(),
         Pem::File(path) => format!("{what} ({})", path.display()),
     }
+}
+
+/// What is wrong with PEM, without what stands in it: it may be a key.
+fn flaw(what: &str, cause: &pem::Error) -> ProviderError {
+    let why = match cause {
+        pem::Error::Io(cause) => return misfit(what, cause),
+        pem::Error::MissingSectionEnd { .. } => "a section of it has no end",
+        pem::Error::IllegalSectionStart { .. } => "a section of it does not begin as one",
+        pem::Error::Base64Decode(_) => "it is not base64",
+        pem::Error::NoItemsFound => "nothing of that kind is in it",
+        _ => "it is no PEM",
+    };
+    ProviderError::Misconfigured(format!("{what} cannot be used: {why}"))
 }
 
 fn misfit(what: &str, cause: &dyn std::error::Error) -> ProviderError {

@@ -69,8 +69,9 @@ impl Groups {
     pub(super) fn new(scope: Scope) -> Option<Self> {
         let mut buffer = Buffer::new();
         let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let mut budget = Budget::of_this_process();
-        let host = Kept::open("/proc/stat".into(), &mut budget).ok()?;
+        let budget = Budget::of_this_process();
+        // Read once a round, so that it is not worth a descriptor of each environment.
+        let host = Kept::Path("/proc/stat".into());
         host.read(&mut buffer).ok().and_then(counters::proc_stat)?;
         Some(Self {
             scope,
