@@ -111,3 +111,25 @@ pub const METER_READINGS_MAX: usize = 200_000;
 pub const METER_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// The most time between two readings of the same counters.
 pub const METER_INTERVAL_MAX: Duration = Duration::from_secs(3600);
+/// One line that a parent tells the collector; a longer one is passed over.
+pub const COLLECT_LINE_BYTES_MAX: usize = 10 << 20;
+/// Environments of one collector.
+pub const COLLECT_ENVIRONMENTS_MAX: usize = 4096;
+/// Events waiting for whoever reads the collector's output.
+pub const COLLECT_EVENTS_MAX: usize = 8192;
+/// Bytes of those events.
+pub const COLLECT_EVENT_BYTES_MAX: usize = 8 << 20;
+/// Bytes of disk answers waiting for whoever reads the collector's output; one always has room.
+pub const COLLECT_DISK_BYTES_MAX: usize = 64 << 20;
+/// Errors waiting for whoever reads the collector's output.
+pub const COLLECT_ERRORS_MAX: usize = 1024;
+/// Disk answers that are fetched at a time, over all environments.
+pub const COLLECT_DISKS_MAX: usize = 4;
+/// How long the collector's end may take when nobody reads its output.
+pub const COLLECT_END_MAX: Duration = Duration::from_millis(500);
+/// Lines of the collector's log waiting for whoever reads it.
+pub const COLLECT_LOG_QUEUE: usize = 256;
+/// The longest time between two measurements or two questions for events.
+pub const COLLECT_INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often the collector lists an environment again although nothing was missed.
+pub const COLLECT_LIST_EVERY: Duration = Duration::from_secs(5 * 60);

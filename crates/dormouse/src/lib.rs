@@ -4,6 +4,7 @@ pub mod api;
 mod claims;
 pub mod cli;
 pub mod client;
+pub mod collect;
 pub mod conductor;
 pub mod config;
 pub mod demo;

@@ -41,6 +41,14 @@ pub(super) enum Verb {
     },
     /// Serve a demonstration that needs no engine, no root and no file
     Demo,
+    /// Collect for a dashboard: JSON lines on standard input and output
+    ///
+    /// A drop-in for the collection worker of a dashboard: it is told environments on standard
+    /// input, one JSON object a line, and tells their status, metrics, events and disk usage on
+    /// standard output. It ends with its input, at SIGTERM, SIGINT and "shutdown". The env var
+    /// SKIP_DF_COLLECTION, when it is not empty, turns disk usage off. docs/collect.md has every
+    /// line.
+    Collect,
     /// Lint a configuration: every finding with its place and what to do about it
     Check {
         /// The file; the one that serve would find when absent

@@ -66,6 +66,7 @@ fn obey(verb: Verb) -> Result<Exit, Complaint> {
     match verb {
         Verb::Serve { config } => serving::serve(config),
         Verb::Demo => serving::demo(),
+        Verb::Collect => serving::collect(),
         Verb::Check { file, json } => local::check(file.as_deref(), json),
         Verb::Sim { seed, steps, tell, json } => local::sim(seed, steps, tell, json),
         Verb::Init => local::init(),

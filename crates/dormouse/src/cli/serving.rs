@@ -3,12 +3,15 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use dormouse_wire::Exit;
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 use super::complaint::Complaint;
+use crate::collect::LogDoor;
 use crate::config::check::{Form, render};
 use crate::config::{Loaded, locate};
 use crate::demo::DemoError;
@@ -17,6 +20,9 @@ use crate::serve::ServeError;
 
 /// What is logged when neither `DORMOUSE_LOG` nor `RUST_LOG` says.
 const LOG: &str = "info";
+
+/// How long the end of a log may take when nobody reads it.
+const LOG_END_MAX: Duration = Duration::from_millis(100);
 
 /// `dormouse serve`.
 pub(super) fn serve(file: Option<PathBuf>) -> Result<Exit, Complaint> {
@@ -34,6 +40,16 @@ pub(super) fn demo() -> Result<Exit, Complaint> {
         DemoError::Serve(error) => not_served(error),
         error => Complaint::of(Exit::Failed, error),
     })
+}
+
+/// `dormouse collect`.
+pub(super) fn collect() -> Result<Exit, Complaint> {
+    let log = LogDoor::open(io::stderr()).map_err(no_runtime)?;
+    let door = log.clone();
+    start_log_on(move || door.clone());
+    let collected = crate::collect::run();
+    log.finish(LOG_END_MAX);
+    collected.map(|()| Exit::Ok).map_err(|error| Complaint::of(Exit::Failed, &error))
 }
 
 /// One of the demo's workloads: its name, and its port in the env var `PORT`.
@@ -87,11 +103,18 @@ fn show_findings(loaded: &Loaded) {
 }
 
 fn start_log() {
+    start_log_on(io::stderr);
+}
+
+fn start_log_on<W>(writer: W)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let said = std::env::var("DORMOUSE_LOG").or_else(|_| std::env::var("RUST_LOG"));
     let filter = EnvFilter::try_new(said.as_deref().unwrap_or(LOG));
     let filter = filter.unwrap_or_else(|_| EnvFilter::new(LOG));
     let colour = Form::for_people(io::stderr().is_terminal()) == Form::Colour;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     // A log that somebody else has begun is as good.
     let _ = log.with_ansi(colour).try_init();
 }
