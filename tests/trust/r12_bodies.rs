@@ -112,7 +112,7 @@ async fn upload_all(
 async fn send(at: std::net::SocketAddr, name: &str, upload: &Upload) -> Option<String> {
     let mut request =
         Request::post("/upload").header("host", format!("{name}.test")).header("x-id", &upload.id);
-    if upload.seed % 2 == 0 {
+    if upload.seed.is_multiple_of(2) {
         request = request.header("content-length", upload.bytes);
     }
     let request = request.body(StreamBody::new(upload.pieces())).unwrap();
