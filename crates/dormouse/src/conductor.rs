@@ -23,7 +23,7 @@ use crate::gatekeeping::Gatekeeping;
 use crate::heap;
 use crate::metering::Meters;
 use crate::metrics::SiteTable;
-use crate::registry::{Registry, WorkloadSpec, assemble};
+use crate::registry::{Registry, WorkloadSpec, assemble, assemble_after};
 use crate::reload::{Reading, Reload, Reloader, Watch};
 use crate::runtimes::Runtimes;
 use crate::sources::Sources;
@@ -235,9 +235,10 @@ impl Conductor {
 
     /// Makes one registry of the settings and the labels, and makes it hold.
     async fn apply(&mut self, settings: &Settings) -> Result<(), ApplyError> {
-        let mut registry = assemble(self.version + 1, settings, &self.sources.found());
-        self.refused = self.claims.stake(&mut registry).await;
         let current = Arc::clone(&self.registry.borrow());
+        let mut registry = assemble_after(&current, settings, &self.sources.found());
+        registry.version = self.version + 1;
+        self.refused = self.claims.stake(&mut registry).await;
         let differs = {
             let version = std::mem::replace(&mut registry.version, current.version);
             let differs = registry != *current;

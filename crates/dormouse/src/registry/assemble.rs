@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use dormouse_core::findings::{Finding, Place};
+use dormouse_core::routes::Pattern;
 use dormouse_core::{EnvironmentName, WorkloadId};
 use dormouse_providers::Target;
 
@@ -18,6 +19,8 @@ pub(super) struct Bench<'a> {
     /// The order in which the first to ask for something gets it: the file's order, then ids.
     pub(super) order: Vec<WorkloadId>,
     pub(super) claims: BTreeMap<(EnvironmentName, Target), WorkloadId>,
+    /// Who had each pattern before.
+    pub(super) held: BTreeMap<Pattern, WorkloadId>,
     pub(super) findings: Vec<Finding>,
     pub(super) found: &'a Found,
     pub(super) settings: &'a Settings,
@@ -25,7 +28,26 @@ pub(super) struct Bench<'a> {
 
 /// Builds the registry of `settings` and of the labels that were `found`.
 pub fn assemble(version: u64, settings: &Settings, found: &Found) -> Registry {
+    build(BTreeMap::new(), version, settings, found)
+}
+
+/// The same after `before`: a label takes no hostname from a container that has it already.
+pub fn assemble_after(before: &Registry, settings: &Settings, found: &Found) -> Registry {
+    let held = before
+        .workloads
+        .values()
+        .flat_map(|spec| spec.routes.iter().map(|route| (route.pattern.clone(), spec.id.clone())));
+    build(held.collect(), before.version + 1, settings, found)
+}
+
+fn build(
+    held: BTreeMap<Pattern, WorkloadId>,
+    version: u64,
+    settings: &Settings,
+    found: &Found,
+) -> Registry {
     let mut bench = Bench {
+        held,
         drafts: BTreeMap::new(),
         order: Vec::new(),
         claims: BTreeMap::new(),

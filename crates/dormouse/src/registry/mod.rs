@@ -16,7 +16,7 @@ use dormouse_proxy::{Held, Loading, Scheme};
 use crate::config::{EnvironmentSpec, Gateway, Origin};
 use crate::labels::Labels;
 
-pub use assemble::assemble;
+pub use assemble::{assemble, assemble_after};
 
 /// What the runtimes show: the labels of everything, by environment. An environment that has not
 /// been listed yet is absent.

@@ -8,6 +8,7 @@ use dormouse_core::routes::Pattern;
 
 use super::RouteSpec;
 use super::assemble::Bench;
+use crate::config::settings::Origin;
 
 /// The routes of each workload.
 pub(super) type Routes = BTreeMap<WorkloadId, Vec<RouteSpec>>;
@@ -24,7 +25,8 @@ pub(super) fn share_out(bench: &mut Bench<'_>) -> Routes {
         let wishes = &bench.drafts[id].routes;
         let mut own = Vec::with_capacity(wishes.len());
         for wish in wishes {
-            match owners.get(&wish.spec.pattern) {
+            let owner = owners.get(&wish.spec.pattern).copied();
+            match owner.or_else(|| keeps(bench, &wish.spec.pattern, id)) {
                 None => {
                     owners.insert(&wish.spec.pattern, id);
                     own.push(wish.spec.clone());
@@ -43,4 +45,16 @@ pub(super) fn share_out(bench: &mut Bench<'_>) -> Routes {
     }
     bench.findings.extend(findings);
     routes
+}
+
+/// Who had a pattern before and still asks for it: with labels, nobody who comes later takes it
+/// away, whatever they are called. The file may.
+fn keeps<'b>(bench: &'b Bench<'_>, pattern: &Pattern, asks: &WorkloadId) -> Option<&'b WorkloadId> {
+    let holder = bench.held.get(pattern).filter(|holder| *holder != asks)?;
+    let draft = bench.drafts.get(holder)?;
+    let still_asks = draft.misconfigured.is_none()
+        && draft.routes.iter().any(|wish| wish.spec.pattern == *pattern);
+    let both_labelled =
+        draft.origin == Origin::Labels && bench.drafts[asks].origin == Origin::Labels;
+    (still_asks && both_labelled).then_some(holder)
 }

@@ -56,6 +56,24 @@ pub(crate) fn needs(spec: &WorkloadSpec) -> Vec<(&str, Until)> {
 }
 
 #[test]
+fn a_container_that_comes_later_takes_no_hostname_away() {
+    let shop: Container<'_> = ("shop", &[("dormouse.host", "shop.test")]);
+    let thief: Container<'_> = ("a-thief", &[("dormouse.host", "shop.test")]);
+    let before = registry("", &[shop]);
+    let settings = settings(LOCAL);
+    let after = assemble_after(&before, &settings, &found_in("local", &[shop, thief]));
+    assert_eq!(routes(workload(&after, "local/shop")).len(), 1);
+    assert_eq!(routes(workload(&after, "local/a-thief")), []);
+    assert_eq!(slugs(&after), [("duplicate-route", "local/a-thief")]);
+    // Once it is given up, or its container is gone for good, anybody may have it.
+    let moved: Container<'_> = ("shop", &[("dormouse.host", "new.test")]);
+    for containers in [&[moved, thief][..], &[thief]] {
+        let free = assemble_after(&after, &settings, &found_in("local", containers));
+        assert_eq!(routes(workload(&free, "local/a-thief")).len(), 1);
+    }
+}
+
+#[test]
 fn the_file_wins_over_labels_on_the_same_target() {
     let registry = registry(
         "[workload.blog]\ntarget = \"local/blog-1\"\nhosts = [\"file.example.com\"]\n",
