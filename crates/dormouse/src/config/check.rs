@@ -14,6 +14,7 @@ use miette::{
 };
 use serde::Serialize;
 
+use super::mask::masked;
 use super::{Loaded, Settings, Sources, load, locate};
 use crate::registry::{Found, assemble};
 
@@ -281,7 +282,7 @@ impl<'f> Shown<'f> {
         let source = match &finding.place {
             Some(Place::File { path, span }) => sources.get(path).map(|text| {
                 let span = within(text, span);
-                (NamedSource::new(path.to_string_lossy(), text.clone()), span.into())
+                (NamedSource::new(path.to_string_lossy(), masked(text).into()), span.into())
             }),
             Some(Place::Label { .. }) | None => None,
         };

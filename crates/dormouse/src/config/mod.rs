@@ -11,6 +11,7 @@ mod environment;
 mod gateway;
 mod home;
 mod include;
+mod mask;
 pub(crate) mod quantities;
 pub(crate) mod report;
 pub(crate) mod routes;

@@ -211,12 +211,30 @@ fn is_odd(c: char) -> bool {
 }
 
 fn misfit(text: &str, why: &str) -> ProviderError {
-    ProviderError::Misconfigured(format!("{text:?} is not the address of an engine: {why}"))
+    let shown = without_user(text);
+    ProviderError::Misconfigured(format!("{shown:?} is not the address of an engine: {why}"))
+}
+
+/// The user's part of an address may have a password in it, and what is wrong ends up in logs.
+fn without_user(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://…@{host}"),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_password() {
+        for address in ["https://user:hidden@host:1", "gopher://hidden@host", "ssh://a:hidden@"] {
+            let wrong = DockerEndpoint::parse(address).map(drop).unwrap_err().to_string();
+            assert!(wrong.contains("://…@") && !wrong.contains("hidden"), "{wrong}");
+        }
+    }
 
     #[test]
     fn every_kind_of_endpoint_is_read() {
