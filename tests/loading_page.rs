@@ -14,6 +14,7 @@ use dormouse_wire::{Phase, ProgressKind};
 use harness::client::{Answer, Stream, curl, fetch, get};
 use harness::docker::{App, Docker};
 use harness::house::House;
+use harness::report::Report;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -162,6 +163,38 @@ async fn a_browser_without_scripts_gets_there_by_refreshing() {
     assert_well_behaved(&house, &seen);
     assert_eq!(docker.calls_of(&app, "start"), 1);
 }
+
+/// Names and titles are whoever labels a container's to choose: in a real browser they are text.
+#[tokio::test]
+async fn r26_a_hostile_title_is_text_in_a_browser() {
+    let mut report = Report::of("R26");
+    for (n, hostile) in HOSTILE.into_iter().enumerate() {
+        for scripts in [&[][..], &["noscript"]] {
+            let loading = format!("loading = {{ title = {} }}", json!(hostile));
+            let Some((docker, app, house)) = asleep(&["START_DELAY_MS=300"], &loading).await else {
+                return;
+            };
+            let Some((first, seen)) = browse(&docker, &house, &app, scripts).await else { return };
+            let heading = first["heading"].as_str().unwrap();
+            report.case(if heading.contains(hostile) {
+                Ok(())
+            } else {
+                Err(format!("{n}: the heading is {heading:?}"))
+            });
+            // Nothing was asked of anybody else, and nothing ran that the page did not bring.
+            assert_well_behaved(&house, &seen);
+            report.case(if seen["text"] == "hello web" { Ok(()) } else { Err(seen.to_string()) });
+        }
+    }
+    report.finish("looks at pages with hostile titles, with and without scripts");
+}
+
+const HOSTILE: [&str; 2] = [
+    "</title><script>document.title='testapp'</script><img src=//evil.test/x onerror=alert(1)>\
+     \"'><svg onload=fetch('//evil.test')><base href=//evil.test/>",
+    "</script><style>@import '//evil.test'</style><iframe src=//evil.test>{{7*7}} ${7*7} \
+     <meta http-equiv=refresh content='0;url=//evil.test/'><a href=javascript:alert(1) autofocus>",
+];
 
 /// A house with one sleeping app; nothing where the machine has no engine.
 async fn asleep(knobs: &[&str], keys: &str) -> Option<(Docker, App, House)> {
