@@ -109,6 +109,8 @@ pub struct LaunchSpec {
     pub command: Vec<String>,
     /// Environment variables beside those of dormouse itself; `PORT` is always set.
     pub env: BTreeMap<String, String>,
+    /// Environment variables of dormouse itself that it does not get: they hold secrets.
+    pub withheld: BTreeSet<String>,
     /// The working folder.
     pub folder: Option<std::path::PathBuf>,
     /// The port to listen on; a free one is found when absent.

@@ -153,7 +153,7 @@ fn read_launch(
     let folder = section.read(report, "folder", values::path);
     let env = section.read(report, "env", env_vars).unwrap_or_default();
     let command = section.read(report, "command", command)?;
-    Some(LaunchSpec { command, env, folder, port })
+    Some(LaunchSpec { command, env, folder, port, ..LaunchSpec::default() })
 }
 
 fn command(node: &Node) -> Result<Vec<String>, Flaw> {

@@ -81,7 +81,9 @@ pub(crate) fn load_text(text: String, path: &Path, env: EnvLookup<'_>) -> Loaded
 }
 
 fn judge(read: include::Read, mut report: Report<'_>) -> Loaded {
-    let settings = settings::read(read.entries, &mut report);
+    let withheld = secret::env_vars(&read.entries);
+    let mut settings = settings::read(read.entries, &mut report);
+    settings.withhold(&withheld);
     let good = report.error_count() == 0;
     let mut findings = without_echoes(report.into_findings(), &read.sources);
     if !good && findings.iter().all(|finding| finding.slug != "syntax") {

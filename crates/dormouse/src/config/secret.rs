@@ -1,14 +1,17 @@
 //! Secrets: a text, an env var or a file, never shown.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
 use super::report::{EnvLookup, Flaw, quote};
-use super::tree::{Node, Value};
+use super::tree::{Entry, Node, Value};
 use super::values;
 
 /// Bytes that a secret's file may have.
 const SECRET_MAX: u64 = 256 * 1024;
+/// What the command line takes for the token of the admin side.
+const OWN_TOKEN: &str = "DORMOUSE_TOKEN";
 
 /// A text that nobody may see by accident: it has no `Display`, and its `Debug` says nothing.
 #[derive(Clone, PartialEq, Eq)]
@@ -61,6 +64,40 @@ pub(crate) fn pem(node: &Node, env: EnvLookup<'_>) -> Result<Secret, Flaw> {
         return Ok(read);
     }
     Err(Flaw::new("has no PEM block").hint("a PEM block begins with -----BEGIN"))
+}
+
+/// The env vars that hold secrets, by what the file says and by our own custom: workloads and
+/// commands that we start do not get them.
+pub(crate) fn env_vars(entries: &[Entry]) -> BTreeSet<String> {
+    let mut names = BTreeSet::from([OWN_TOKEN.to_owned()]);
+    entries.iter().for_each(|entry| gather(&entry.node.value, &mut names));
+    names
+}
+
+fn gather(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Table(entries) => {
+            if let [Entry { key, node: Node { value: Value::Text(name), .. }, .. }] = &entries[..]
+                && key == "env"
+                && is_env_var(name)
+            {
+                names.insert(name.clone());
+            }
+            entries.iter().for_each(|entry| gather(&entry.node.value, names));
+        }
+        Value::List(nodes) => nodes.iter().for_each(|node| gather(&node.value, names)),
+        Value::Text(_)
+        | Value::Whole(_)
+        | Value::Fraction(_)
+        | Value::Flag(_)
+        | Value::Flat(_)
+        | Value::Other(_) => {}
+    }
+}
+
+/// What cannot be the name of an env var must not be taken away as one: the system would panic.
+fn is_env_var(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0'])
 }
 
 fn sourced(node: &Node, env: EnvLookup<'_>) -> Result<Secret, Flaw> {

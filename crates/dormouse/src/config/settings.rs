@@ -1,6 +1,6 @@
 //! What a configuration says, typed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,6 +33,18 @@ pub struct Settings {
     pub watches: BTreeMap<String, WatchSpec>,
     pub(crate) defaults: Treatment,
     pub(crate) workloads: Vec<Draft>,
+}
+
+impl Settings {
+    /// Nothing that we start gets these env vars.
+    pub(crate) fn withhold(&mut self, names: &BTreeSet<String>) {
+        for launch in self.workloads.iter_mut().filter_map(|draft| draft.launch.as_mut()) {
+            launch.withheld.clone_from(names);
+        }
+        for watch in self.watches.values_mut() {
+            watch.withheld.clone_from(names);
+        }
+    }
 }
 
 /// The gateway's own settings.

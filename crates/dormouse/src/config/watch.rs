@@ -1,6 +1,6 @@
 //! Reads `[watch.NAME]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use dormouse_core::watch::{Flaw as PolicyFlaw, Policy, Settings as PolicySettings};
@@ -39,6 +39,8 @@ pub struct WatchSpec {
     pub on_ready: Option<HookSpec>,
     /// What follows when it goes down.
     pub on_down: Option<HookSpec>,
+    /// The env vars with secrets, which no command gets.
+    pub withheld: BTreeSet<String>,
 }
 
 /// What follows a transition.
@@ -106,7 +108,17 @@ fn read(mut section: Section<'_>, report: &mut Report<'_>) -> Option<WatchSpec> 
     }
     section.close(report);
     let status = status.unwrap_or(STATUS);
-    Some(WatchSpec { target: target?, status, body, tls, policy: policy?, on_ready, on_down })
+    let withheld = BTreeSet::new();
+    Some(WatchSpec {
+        target: target?,
+        status,
+        body,
+        tls,
+        policy: policy?,
+        on_ready,
+        on_down,
+        withheld,
+    })
 }
 
 fn read_policy(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Policy> {

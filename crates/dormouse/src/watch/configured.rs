@@ -82,17 +82,18 @@ fn running(name: &str, spec: &WatchSpec) -> Spec {
     };
     let watch = watch.policy(spec.policy);
     let watch = match &spec.on_ready {
-        Some(hook) => watch.on_ready(hook::of(hook)),
+        Some(hook) => watch.on_ready(hook::of(hook, &spec.withheld)),
         None => watch,
     };
     match &spec.on_down {
-        Some(hook) => watch.on_down(hook::of(hook)),
+        Some(hook) => watch.on_down(hook::of(hook, &spec.withheld)),
         None => watch,
     }
 }
 
 fn probe(spec: &WatchSpec) -> Result<Probe, ProviderError> {
     let probe = Probe::new(spec.target.clone()).expect_status(spec.status.clone());
+    let probe = probe.withhold(spec.withheld.iter().cloned());
     let probe = match &spec.body {
         Some(text) => probe.expect_body(text.clone()),
         None => probe,

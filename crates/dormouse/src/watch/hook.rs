@@ -1,5 +1,6 @@
 //! The hooks of the file: a webhook or a command, each told of the transition.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,8 +20,9 @@ const TAKEN: std::ops::RangeInclusive<u16> = 200..=299;
 /// The hook that the file describes.
 pub(super) fn of(
     spec: &HookSpec,
+    withheld: &BTreeSet<String>,
 ) -> impl Fn(Change) -> BoxFuture<'static, ()> + Send + Sync + use<> {
-    let deed = Arc::new(Deed::of(spec));
+    let deed = Arc::new(Deed::of(spec, withheld));
     move |change| {
         let deed = Arc::clone(&deed);
         async move {
@@ -54,13 +56,15 @@ pub(crate) fn word(state: State) -> WatchState {
 
 enum Deed {
     Webhook(Box<Probe>),
-    Command(Vec<String>),
+    Command { words: Vec<String>, withheld: BTreeSet<String> },
 }
 
 impl Deed {
-    fn of(spec: &HookSpec) -> Self {
+    fn of(spec: &HookSpec, withheld: &BTreeSet<String>) -> Self {
         match (spec, spec.page()) {
-            (HookSpec::Command(words), _) => Self::Command(words.clone()),
+            (HookSpec::Command(words), _) => {
+                Self::Command { words: words.clone(), withheld: withheld.clone() }
+            }
             (HookSpec::Webhook(_), page) => {
                 let page = page.expect("the file's reader takes only pages for webhooks");
                 Self::Webhook(Box::new(Probe::new(page).expect_status(TAKEN)))
@@ -75,7 +79,7 @@ impl Deed {
                 let json = serde_json::to_vec(&notice).expect("texts are JSON");
                 webhook::post(page, Bytes::from(json)).await.map_err(|error| error.to_string())
             }
-            Self::Command(words) => {
+            Self::Command { words, withheld } => {
                 // An env var cannot hold a zero, which a program may well have said.
                 let error = notice.error.as_deref().unwrap_or_default().replace('\0', " ");
                 let env = [
@@ -85,7 +89,7 @@ impl Deed {
                     ("DORMOUSE_AT", notice.at.as_str()),
                     ("DORMOUSE_ERROR", error.as_str()),
                 ];
-                command::run(words, &env).await.map_err(|error| error.to_string())
+                command::run(words, withheld, &env).await.map_err(|error| error.to_string())
             }
         }
     }

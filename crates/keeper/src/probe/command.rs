@@ -1,5 +1,6 @@
 //! The command probe and the command hook: one program, run to its end, with all that it started.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -36,15 +37,22 @@ pub enum CommandError {
     },
 }
 
-/// Runs a program with these env vars beside ours. When this future is dropped, the program and
+/// Runs a program with these env vars beside ours, except those that are withheld. When this future is dropped, the program and
 /// everything in its process group is killed.
 ///
 /// # Errors
 /// When it cannot be run, or ends with another code than 0.
-pub async fn run(words: &[String], env: &[(&str, &str)]) -> Result<(), CommandError> {
+pub async fn run(
+    words: &[String],
+    withheld: &BTreeSet<String>,
+    env: &[(&str, &str)],
+) -> Result<(), CommandError> {
     let (program, arguments) = words.split_first().ok_or(CommandError::Empty)?;
     let cannot = |source| CommandError::Spawn { program: program.clone(), source };
     let mut command = Command::new(program);
+    for name in withheld {
+        command.env_remove(name);
+    }
     command.args(arguments).envs(env.iter().copied()).process_group(0).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(cannot)?;

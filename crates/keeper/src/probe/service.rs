@@ -1,5 +1,6 @@
 //! One attempt to reach a service: connect, ask, judge.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub struct Probe {
     status: RangeInclusive<u16>,
     body: Option<String>,
     tls: Option<Tls>,
+    withheld: BTreeSet<String>,
 }
 
 /// How TLS is spoken, ready to use.
@@ -138,7 +140,7 @@ impl Probe {
     /// A probe with the usual expectations: a status from 200 to 399, any body, TLS by this
     /// machine's roots.
     pub fn new(target: Target) -> Self {
-        Self { target, status: STATUS, body: None, tls: None }
+        Self { target, status: STATUS, body: None, tls: None, withheld: BTreeSet::new() }
     }
 
     /// Only these statuses count as reached.
@@ -151,6 +153,12 @@ impl Probe {
     #[must_use]
     pub fn expect_body(self, text: impl Into<String>) -> Self {
         Self { body: Some(text.into()), ..self }
+    }
+
+    /// A program gets all env vars of ours but these.
+    #[must_use]
+    pub fn withhold(self, names: impl IntoIterator<Item = String>) -> Self {
+        Self { withheld: names.into_iter().collect(), ..self }
     }
 
     /// Speaks TLS like this.
@@ -182,7 +190,7 @@ impl Probe {
                 .map_err(|source| Unreached::Socket { path: path.clone(), source }),
             Target::Dns(name) => resolve(name).await,
             Target::Grpc(service) => self.grpc(service).await,
-            Target::Command(words) => Ok(command::run(words, &[]).await?),
+            Target::Command(words) => Ok(command::run(words, &self.withheld, &[]).await?),
         }
     }
 

@@ -45,6 +45,9 @@ fn launcher(guard: &GuardCommand, spec: &LaunchSpec, port: u16) -> Command {
     let port = port.to_string();
     let command: Vec<_> = spec.command.iter().map(|word| word.replace("$PORT", &port)).collect();
     let mut launcher = guard.launcher(&command);
+    for name in &spec.withheld {
+        launcher.env_remove(name);
+    }
     launcher.envs(&spec.env).env("PORT", port).process_group(0);
     if let Some(folder) = &spec.folder {
         launcher.current_dir(folder);

@@ -4,7 +4,6 @@
 //! it is a dormouse that runs the rest of its arguments as a process, prints `ready GROUP` and then
 //! lives until it is killed. A first argument `--name=…` means nothing; it can be seen from outside.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -43,7 +42,7 @@ async fn run(command: &[OsString]) -> Result<(), ProviderError> {
     let own_guard = GuardCommand::current_program(Vec::<OsString>::new());
     let provider = ProcessProvider::new(ProcessConfig::new(own_guard))?;
     let command = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let launch = LaunchSpec { command, env: BTreeMap::new(), folder: None, port: None };
+    let launch = LaunchSpec { command, ..LaunchSpec::default() };
     let order = StartOrder { launch: Some(launch) };
     let sighting =
         provider.start(&Target::new("guest"), &order, Instant::now() + START_MAX).await?;
