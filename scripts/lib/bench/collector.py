@@ -23,6 +23,7 @@ ENVIRONMENTS = 50
 EACH = 20
 REAL = 60
 DEADLINE_S = 120
+QUIET_S = 10
 
 
 class Worker:
@@ -124,13 +125,25 @@ class Fakes:
 
 
 def collector(house, options):
-    rows = []
-    for containers in options.collector_sizes:
-        rows += one_environment(house, options, containers)
-    rows += many_environments(house, options)
-    rows += events(house, options)
-    rows += real_engine(house, options)
-    return rows
+    parts = [
+        (f"collector, {thousands(count)} containers over the API",
+         lambda count=count: one_environment(house, options, count))
+        for count in options.collector_sizes
+    ]
+    parts += [
+        (f"collector, {ENVIRONMENTS} environments", lambda: many_environments(house, options)),
+        ("collector, events of one engine", lambda: events(house, options)),
+        ("collector, the real engine", lambda: real_engine(house, options)),
+    ]
+    return [row for what, part in parts for row in measured(what, part)]
+
+
+def measured(what, part):
+    """A part that cannot be measured says so, and takes no other with it."""
+    try:
+        return part()
+    except (OSError, RuntimeError, queue.Empty) as error:
+        return [Row("collector", what, "", {}, None, "", 0, note=f"not measured: {error!r}")]
 
 
 def one_environment(house, options, containers):
@@ -153,13 +166,18 @@ def many_environments(house, options):
     with Fakes(house, ENVIRONMENTS, EACH) as fakes, Worker(house, "collect-many") as worker:
         configs = {n: socket_config(path) for n, path in enumerate(fakes.sockets, 1)}
         figures = measure(worker, configs, EACH, options)
+        # A dashboard asks every ten seconds or more: what is open between two cycles counts.
+        worker.say(type="set_metrics_interval", intervalMs=30_000)
+        time.sleep(QUIET_S)
+        between = seen([worker.files()])
     what = f"collector, {ENVIRONMENTS} environments of {EACH} over the API"
+    note = f"{figures['files']['median']:.0f} with a cycle every {INTERVAL_MS} ms"
     return [
         value("collector", f"{what}: CPU per sample", "µs", {"dormouse": figures["sample"]}, None),
         value("collector", f"{what}: memory", "MiB",
               {"dormouse": figures["memory"], **original("memory50", True)}, 12),
-        value("collector", f"{what}: descriptors", "",
-              {"dormouse": figures["files"], **original("files50", True)}, 110),
+        value("collector", f"{what}: descriptors between cycles", "",
+              {"dormouse": between, **original("files50", True)}, 110, note=note),
     ]
 
 
