@@ -296,6 +296,7 @@ async fn a_gap_is_said_as_an_error_or_to_who_asked_for_it_as_a_gap() {
     let error = r#"{"type":"error","envId":1,"error":"events: events came faster than they were read (3)"}"#;
     assert_eq!(bench.after(MOMENT).await, [error]);
     bench.environments.accept(&["events_gap".into(), "unknown".into()]);
+    bench.after(MOMENT).await;
     bench.meter.gap(GapCause::Forgotten);
     let gap =
         r#"{"type":"events_gap","envId":1,"error":"the engine has forgotten some of its events"}"#;
