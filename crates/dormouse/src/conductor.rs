@@ -160,7 +160,7 @@ impl Conductor {
                 () = changed.notified() => self.labels_changed().await,
                 () = look_again(), if self.refused => self.labels_changed().await,
                 Some(()) = files.changed() => {
-                    self.reload().await;
+                    self.reload_when_written().await;
                     files.follow(self.reloader.last());
                 }
                 Some(()) = async { hangup.as_mut()?.recv().await } => {
@@ -200,18 +200,26 @@ impl Conductor {
         }
     }
 
-    /// Reads the file again. A bad file changes nothing and is reported.
+    /// Reads the file again, as it is. A bad file changes nothing and is reported.
     async fn reload(&mut self) -> ReloadOutcome {
-        let outcome = self.reload_and_apply().await;
+        let before = Arc::clone(self.reloader.settings());
+        let reload = self.reloader.reload();
+        let outcome = self.conclude(&before, reload).await;
         tidy().await;
         outcome
     }
 
-    async fn reload_and_apply(&mut self) -> ReloadOutcome {
+    async fn reload_when_written(&mut self) -> ReloadOutcome {
         let before = Arc::clone(self.reloader.settings());
-        let outcome = self.reloader.reload();
+        let reload = self.reloader.reload_when_written().await;
+        let outcome = self.conclude(&before, reload).await;
+        tidy().await;
+        outcome
+    }
+
+    async fn conclude(&mut self, before: &Settings, reload: Reload) -> ReloadOutcome {
         self.reading.send_replace(Arc::new(self.reloader.last().clone()));
-        match outcome {
+        match reload {
             Reload::Unchanged => ReloadOutcome::Unchanged,
             Reload::Refused => {
                 let reading = Arc::clone(&self.reading.borrow());
@@ -220,7 +228,7 @@ impl Conductor {
                 ReloadOutcome::Refused(reading)
             }
             Reload::Changed(settings) => {
-                warn_of_listeners(&before, &settings);
+                warn_of_listeners(before, &settings);
                 match self.apply(&settings).await {
                     Ok(()) => {
                         self.watches.update(&settings.watches);

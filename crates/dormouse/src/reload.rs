@@ -1,13 +1,14 @@
 //! Reads the file again when it changes, and keeps what was good.
 //!
 //! [`Watch`] says that something changed, [`Reloader`] reads again. Nothing here applies anything:
-//! the composition asks [`Reloader::reload`] after each signal of the watch and after a SIGHUP.
+//! the composition asks [`Reloader::reload_when_written`] after each signal of the watch, and
+//! [`Reloader::reload`] after a SIGHUP and when somebody asks for it.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use dormouse_core::findings::Finding;
 use notify::event::{AccessKind, AccessMode};
@@ -23,6 +24,13 @@ const QUIET: Duration = Duration::from_millis(100);
 
 /// The longest that a signal waits for files to be left alone.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A file that was written more recently than this may be in the midst of it.
+const WRITING_MAX: Duration = Duration::from_millis(50);
+
+/// How often files that are being written all the time are looked at before they are taken as they
+/// are.
+const READINGS_MAX: u32 = 20;
 
 /// The last good settings, and what there is to say about the last reading.
 #[derive(Debug)]
@@ -78,17 +86,47 @@ impl Reloader {
         let Some(file) = &self.path else {
             return Reload::Unchanged;
         };
-        let mut loaded = load(file);
+        let loaded = load(file);
+        self.take(loaded)
+    }
+
+    /// Reads the file again as soon as nobody seems to write it any more. Who writes over a file
+    /// empties it first, and the beginning of a good file may be a good file.
+    pub async fn reload_when_written(&mut self) -> Reload {
+        let Some(file) = self.path.clone() else {
+            return Reload::Unchanged;
+        };
+        let mut loaded = load(&file);
+        for _ in 1..READINGS_MAX {
+            if !loaded.files.iter().any(|file| is_being_written(file)) {
+                break;
+            }
+            tokio::time::sleep(WRITING_MAX).await;
+            loaded = load(&file);
+        }
+        self.take(loaded)
+    }
+
+    fn take(&mut self, mut loaded: Loaded) -> Reload {
         let settings = loaded.settings.take();
-        self.last = loaded.into();
-        match settings {
+        let emptied = self.path.as_ref().is_some_and(|file| is_blank(file, &loaded.sources));
+        let outcome = match settings {
             None => Reload::Refused,
             Some(settings) if settings == *self.settings => Reload::Unchanged,
+            Some(_) if emptied => {
+                loaded.findings.push(
+                    Finding::error("empty-file", "there is nothing in the file any more")
+                        .with_hint("write it again, or start dormouse anew"),
+                );
+                Reload::Refused
+            }
             Some(settings) => {
                 self.settings = Arc::new(settings);
                 Reload::Changed(self.settings.clone())
             }
-        }
+        };
+        self.last = loaded.into();
+        outcome
     }
 
     /// The last good settings.
@@ -107,6 +145,18 @@ impl From<Loaded> for Reading {
         let Loaded { settings: _, findings, sources, files, folders } = loaded;
         Self { findings, sources, files, folders }
     }
+}
+
+/// Whether a file was written a moment ago. One from the future, by another machine's clock, may
+/// have been.
+fn is_being_written(file: &Path) -> bool {
+    let modified = std::fs::metadata(file).and_then(|metadata| metadata.modified());
+    modified
+        .is_ok_and(|at| SystemTime::now().duration_since(at).map_or(true, |ago| ago < WRITING_MAX))
+}
+
+fn is_blank(file: &Path, sources: &Sources) -> bool {
+    sources.get(file).is_some_and(|text| text.trim().is_empty())
 }
 
 /// Why files cannot be watched.

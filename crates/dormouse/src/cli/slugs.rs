@@ -213,7 +213,7 @@ const VISITOR: [(&str, &str, &str, &str); 11] = [
 ];
 
 /// Slug, meaning and hint of what linting finds.
-const FINDINGS: [(&str, &str, &str); 21] = [
+const FINDINGS: [(&str, &str, &str); 22] = [
     ("syntax", "the file is not TOML", "correct it at the place that is shown"),
     ("unknown-key", "nothing is called like this key", "see the reference for the keys there are"),
     ("missing-key", "a key that must be there is missing", "add it"),
@@ -224,6 +224,11 @@ const FINDINGS: [(&str, &str, &str); 21] = [
     ("not-yet", "this version does not serve this yet", "leave it out"),
     ("missing-env-var", "an env var that is named is not set", "set it for dormouse's process"),
     ("unreadable-file", "a file that is named cannot be read", "check its path and permissions"),
+    (
+        "empty-file",
+        "there is nothing in the file any more",
+        "write it again, or start dormouse anew",
+    ),
     ("too-many-files", "more files are included than may be", "include fewer files"),
     ("too-many-findings", "there are more findings than are listed", "correct the first ones"),
     ("open-admin", "the admin side is open to others without a token", "set admin_tokens"),

@@ -96,6 +96,31 @@ async fn a_bad_file_keeps_the_good_settings_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_emptied_keeps_the_good_settings_and_says_so() {
+    let mut scene = Scene::new(&drain(1)).await;
+    scene.write("dormouse.toml", "\n");
+    while !matches!(scene.next().await, Reload::Refused) {}
+    assert_eq!((scene.drain_secs(), scene.reloader.last().findings[0].slug), (1, "empty-file"));
+    scene.write("dormouse.toml", &drain(2));
+    assert_eq!(scene.next_change().await.gateway.drain.as_secs(), 2);
+}
+
+#[tokio::test]
+async fn a_file_in_the_midst_of_being_written_is_read_when_it_is_whole() {
+    let Scene { folder, mut reloader, .. } = Scene::new(&drain(1)).await;
+    let path = folder.path().join("dormouse.toml");
+    fs::write(&path, "[gateway]\ndrain = \"2s\"\n").unwrap();
+    // However late this test is, the file has just been written.
+    let soon = SystemTime::now() + Duration::from_secs(60);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(soon).unwrap();
+    let reading = reloader.reload_when_written();
+    let writing = async { fs::write(&path, drain(3)).unwrap() };
+    let (reload, ()) = tokio::join!(reading, writing);
+    let Reload::Changed(settings) = reload else { panic!("{reload:?}") };
+    assert_eq!(settings.gateway.drain.as_secs(), 3);
+}
+
+#[tokio::test]
 async fn files_that_come_into_an_included_folder_are_read() {
     let mut scene = Scene::new(&drain(1)).await;
     fs::create_dir(scene.folder.path().join("conf.d")).unwrap();
