@@ -35,6 +35,8 @@ fn order(command: &[&str]) -> StartOrder {
     StartOrder { launch: Some(LaunchSpec { command, ..LaunchSpec::default() }) }
 }
 
+/// Scripts that trap a signal run nothing while they wait: dash forgets one that comes while it
+/// starts a program with vfork.
 fn shell(script: &str) -> StartOrder {
     order(&["/bin/sh", "-c", script])
 }
@@ -192,7 +194,7 @@ async fn each_start_is_another_run_on_the_same_port() {
 async fn a_stop_tells_how_it_ended_and_leaves_no_zombie() {
     let provider = provider();
     let (_, pid) =
-        start(&provider, &shell("trap 'exit 7' TERM; echo on; while :; do sleep 0.01; done")).await;
+        start(&provider, &shell("trap 'exit 7' TERM; echo on; while :; do :; done")).await;
     eventually_log(&provider, "on").await;
     let sighting = provider.rest(&target(), &rest_order(Rest::Stop), soon()).await.unwrap();
     assert_eq!(sighting.condition, Condition::Stopped { exit_code: Some(7) });
@@ -213,7 +215,7 @@ async fn eventually_log(provider: &ProcessProvider, line: &str) {
 #[tokio::test]
 async fn the_signal_of_the_order_is_the_one_that_is_sent() {
     let provider = provider();
-    start(&provider, &shell("trap 'exit 2' INT; echo on; while :; do sleep 0.01; done")).await;
+    start(&provider, &shell("trap 'exit 2' INT; echo on; while :; do :; done")).await;
     eventually_log(&provider, "on").await;
     let order = RestOrder { signal: Some("SIGINT".into()), ..rest_order(Rest::Stop) };
     let sighting = provider.rest(&target(), &order, soon()).await.unwrap();
@@ -254,7 +256,7 @@ async fn a_stop_whose_caller_went_away_goes_on() {
 #[tokio::test]
 async fn a_start_while_it_stops_is_a_new_run() {
     let provider = provider();
-    let order = shell("trap 'sleep 0.2; exit 0' TERM; echo on; while :; do sleep 0.01; done");
+    let order = shell("trap 'sleep 0.2; exit 0' TERM; echo on; while :; do :; done");
     let (first, _) = start(&provider, &order).await;
     eventually_log(&provider, "on").await;
     let one = target();
@@ -470,7 +472,7 @@ async fn a_shutdown_asks_first_and_then_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let note = folder.path().join("note");
     let script = format!(
-        "trap 'echo bye > {}; exit 0' TERM; echo on; while :; do sleep 0.01; done",
+        "trap 'echo bye > {}; exit 0' TERM; echo on; while :; do :; done",
         note.display()
     );
     let (_, pid) = start(&provider, &shell(&script)).await;
