@@ -471,10 +471,8 @@ async fn a_shutdown_asks_first_and_then_leaves_nothing() {
     let provider = provider();
     let folder = tempfile::tempdir().unwrap();
     let note = folder.path().join("note");
-    let script = format!(
-        "trap 'echo bye > {}; exit 0' TERM; echo on; while :; do :; done",
-        note.display()
-    );
+    let script =
+        format!("trap 'echo bye > {}; exit 0' TERM; echo on; while :; do :; done", note.display());
     let (_, pid) = start(&provider, &shell(&script)).await;
     eventually_log(&provider, "on").await;
     provider.rest(&target(), &rest_order(Rest::Pause), soon()).await.unwrap();
