@@ -268,7 +268,7 @@ mod tests {
         for folder in ["src/config", "src/registry", "src/labels"] {
             sources(&root.join(folder), &mut files);
         }
-        files.push(root.join("src/labels.rs"));
+        files.extend(["src/labels.rs", "src/reload.rs"].map(|file| root.join(file)));
         for file in files {
             let text = std::fs::read_to_string(&file).unwrap();
             let starts = ["Finding::error(\"", "Finding::warning(\"", "slug(\"", "slug: \""];
