@@ -1,6 +1,7 @@
 //! Where an engine is and how to prove oneself to it.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use crate::ProviderError;
@@ -194,6 +195,10 @@ fn authority(text: &str, rest: &str) -> Result<(String, Option<u16>), ProviderEr
         if port.is_none() && !behind.is_empty() {
             return Err(misfit(text, "only a port may follow the bracket"));
         }
+        let address = host.split_once('%').map_or(host, |(address, _zone)| address);
+        if address.parse::<Ipv6Addr>().is_err() {
+            return Err(misfit(text, "brackets are for an IPv6 address"));
+        }
         (host, port)
     } else {
         rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)))
@@ -207,7 +212,7 @@ fn authority(text: &str, rest: &str) -> Result<(String, Option<u16>), ProviderEr
 
 /// What neither a host nor a user has.
 fn is_odd(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || "/?#@".contains(c)
+    c.is_whitespace() || c.is_control() || "/?#@[]".contains(c)
 }
 
 fn misfit(text: &str, why: &str) -> ProviderError {
@@ -268,6 +273,9 @@ mod tests {
             "ssh://a\nb@h",
             "http://[::1",
             "http://[::1]junk:99",
+            "http://[engine]:99",
+            "http://[[::1]]:99",
+            "https://engine]:99",
         ];
         for text in cases {
             let refused = matches!(
