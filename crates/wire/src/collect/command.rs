@@ -331,6 +331,17 @@ mod tests {
     }
 
     #[test]
+    fn a_crash_prints_no_secret_of_a_command() {
+        let line = r#"{"type":"configure","envId":3,"name":"a","hawserToken":"CANARY-token",
+            "config":{"type":"https","host":"h","ca":"CANARY","cert":"CANARY","key":"CANARY"}}"#;
+        let command = read(line).unwrap();
+        let insist = |outcome: Result<(), CollectCommand>| outcome.expect("it goes well");
+        let crash = std::panic::catch_unwind(|| insist(Err(command)));
+        let said = *crash.unwrap_err().downcast::<String>().unwrap();
+        assert!(said.contains("(hidden)") && !said.contains("CANARY"), "{said}");
+    }
+
+    #[test]
     fn every_type_is_read() {
         let poll = |mode, poll_interval_ms| CollectCommand::SetEventMode { mode, poll_interval_ms };
         let cases = [
