@@ -18,8 +18,8 @@ use dormouse_providers::Target;
 use crate::config::report::{Report, nearest, quote};
 use crate::config::section::{Section, Title};
 use crate::config::settings::{Draft, NeedWish, Origin, RouteWish, Treatment};
-use crate::config::{routes, treatment, values, workload};
-use crate::registry::RouteSpec;
+use crate::config::{listeners, routes, treatment, values, workload};
+use crate::registry::{ListenerSpec, RouteSpec};
 
 pub(crate) use compose::compose_service;
 
@@ -52,7 +52,7 @@ pub(crate) fn read(
     match says_enable(labels) {
         Some(false) => Labelled::default(),
         Some(true) => read_enabled(environment, target, labels, defaults),
-        None if keys.iter().any(|key| names_a_host(key)) => {
+        None if keys.iter().any(|key| leads_here(key)) => {
             read_enabled(environment, target, labels, defaults)
         }
         None => Labelled { draft: None, findings: vec![idle_labels(target, &keys)] },
@@ -77,7 +77,7 @@ fn read_enabled(
     let mut section =
         Section::of(&root, &root.spot, &title).expect("the root is a table, and bounded");
     let mut treatment = defaults.clone();
-    let (routes, needs) = read_keys(&mut section, &mut treatment, &mut report);
+    let (routes, listeners, needs) = read_keys(&mut section, &mut treatment, &mut report);
     section.close(&mut report);
     let compose = compose_service(labels);
     let mut needs = needs;
@@ -93,6 +93,7 @@ fn read_enabled(
         treatment,
         needs,
         routes,
+        listeners,
         misconfigured: verdict(&findings),
         origin: Origin::Labels,
         place: label_place(target, "dormouse"),
@@ -105,7 +106,7 @@ fn read_keys(
     section: &mut Section<'_>,
     treatment: &mut Treatment,
     report: &mut Report<'_>,
-) -> (Vec<RouteWish>, Vec<NeedWish>) {
+) -> (Vec<RouteWish>, Vec<ListenerSpec>, Vec<NeedWish>) {
     section.read(report, "enable", values::flag);
     // The name was read before everything else.
     section.take(report, "name");
@@ -128,9 +129,10 @@ fn read_keys(
         }
     }
     let needs = workload::read_needs(section, report);
-    section.not_yet(report, &["tcp", "udp"]);
-    treatment.policy.ports = routes::ports_of(port, &routes);
-    (routes, needs)
+    let listeners = listeners::read_named(section, report);
+    listeners::refuse_unnamed_port(section, &routes, &listeners, report);
+    treatment.policy.ports = routes::ports_of(port, &routes, &listeners);
+    (routes, listeners, needs)
 }
 
 /// A thing whose own name is not legal cannot be a workload, whatever its labels say.
@@ -172,8 +174,11 @@ fn says_enable(labels: &Labels) -> Option<bool> {
     labels.get("dormouse.enable").map(|text| !text.eq_ignore_ascii_case("false"))
 }
 
-fn names_a_host(key: &str) -> bool {
-    matches!(key, "dormouse.host" | "dormouse.hosts") || key.starts_with("dormouse.route.")
+/// Whether a label says on its own that there is a workload, for somebody is to reach it.
+fn leads_here(key: &str) -> bool {
+    let folders = ["dormouse.route.", "dormouse.tcp.", "dormouse.udp."];
+    matches!(key, "dormouse.host" | "dormouse.hosts")
+        || folders.iter().any(|folder| key.starts_with(folder))
 }
 
 /// Labels of ours that define nothing, because none of them says that there is a workload.

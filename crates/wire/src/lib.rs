@@ -37,4 +37,4 @@ pub use usage::{
     DiskUsage, EnvironmentMetrics, EnvironmentUsage, Host, Rates, Usage, WorkloadMetrics,
 };
 pub use watch::{Watch, WatchChange, WatchState};
-pub use workload::{LastWake, Leases, Phase, Pin, Route, WakeParts, Workload};
+pub use workload::{LastWake, Leases, Listener, Phase, Pin, Route, WakeParts, Workload};

@@ -40,6 +40,9 @@ pub struct Workload {
     pub needs: Vec<String>,
     /// What leads to it.
     pub routes: Vec<Route>,
+    /// The TCP and UDP addresses of its own that lead to it.
+    #[serde(default)]
+    pub listeners: Vec<Listener>,
     /// The current or last wake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_wake: Option<LastWake>,
@@ -123,6 +126,20 @@ pub struct Route {
     pub port: Option<u16>,
     /// How it is spoken to: `http` or `h2c`.
     pub scheme: String,
+}
+
+/// A TCP or UDP address that leads to one port of a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Listener {
+    /// `tcp` or `udp`.
+    #[schema(example = "tcp")]
+    pub protocol: String,
+    /// Where it listens, as the configuration says it.
+    #[schema(example = ":2222")]
+    pub listen: String,
+    /// The workload's own port.
+    #[schema(example = 22)]
+    pub port: u16,
 }
 
 /// The current or last wake of a workload.

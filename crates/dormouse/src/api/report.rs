@@ -14,7 +14,7 @@ use super::moment::{at, duration_text, rfc3339};
 use super::{App, usage};
 use crate::config::{EnvironmentKind, EnvironmentSpec, Origin};
 use crate::metering::EnvironmentReading;
-use crate::registry::RouteSpec;
+use crate::registry::{ListenerSpec, RouteSpec};
 
 /// A workload as it is listed.
 pub(super) fn workload(view: &WorkloadView, app: &App) -> wire::Workload {
@@ -39,6 +39,9 @@ pub(super) fn workload(view: &WorkloadView, app: &App) -> wire::Workload {
             .collect(),
         needs: view.policy.needs.iter().map(need).collect(),
         routes: spec.map(|spec| spec.routes.iter().map(route).collect()).unwrap_or_default(),
+        listeners: spec
+            .map(|spec| spec.listeners.iter().map(listener).collect())
+            .unwrap_or_default(),
         last_wake: last_wake(view, clock),
         last_error: explanation.last_failure.as_ref().map(|(_, failure)| failure.detail.clone()),
         upstream: view.upstream.first().map(|(_, address)| address.to_string()),
@@ -245,6 +248,14 @@ fn route(route: &RouteSpec) -> wire::Route {
             Scheme::H2c => "h2c",
         }
         .to_owned(),
+    }
+}
+
+fn listener(listener: &ListenerSpec) -> wire::Listener {
+    wire::Listener {
+        protocol: listener.protocol.as_str().to_owned(),
+        listen: listener.listen.to_string(),
+        port: listener.port,
     }
 }
 

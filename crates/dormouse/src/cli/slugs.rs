@@ -213,7 +213,7 @@ const VISITOR: [(&str, &str, &str, &str); 11] = [
 ];
 
 /// Slug, meaning and hint of what linting finds.
-const FINDINGS: [(&str, &str, &str); 22] = [
+const FINDINGS: [(&str, &str, &str); 23] = [
     ("syntax", "the file is not TOML", "correct it at the place that is shown"),
     ("unknown-key", "nothing is called like this key", "see the reference for the keys there are"),
     ("missing-key", "a key that must be there is missing", "add it"),
@@ -240,6 +240,11 @@ const FINDINGS: [(&str, &str, &str); 22] = [
     ("duplicate-target", "two workloads have one target", "give one of them all routes"),
     ("duplicate-workload", "two definitions have one name", "give one of them another name"),
     ("duplicate-route", "two workloads claim one route", "a route leads to one workload"),
+    (
+        "duplicate-listener",
+        "a TCP or UDP address is taken by another workload or by the gateway",
+        "listen on another port or address",
+    ),
 ];
 
 #[cfg(test)]

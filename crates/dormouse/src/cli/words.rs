@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dormouse_wire::{Leases, Rates, Route, Usage, Workload};
+use dormouse_wire::{Leases, Listener, Rates, Route, Usage, Workload};
 use jiff::Timestamp;
 
 use crate::api::duration_text;
@@ -48,7 +48,9 @@ pub(super) fn routes(workload: &Workload) -> String {
         let port = route.port.map_or_else(String::new, |port| format!(" → {port}"));
         format!("{}{path}{port}", route.host)
     };
-    workload.routes.iter().map(route).collect::<Vec<_>>().join(", ")
+    let listener = |own: &Listener| format!("{} {} → {}", own.protocol, own.listen, own.port);
+    let listeners = workload.listeners.iter().map(listener);
+    workload.routes.iter().map(route).chain(listeners).collect::<Vec<_>>().join(", ")
 }
 
 /// A number of bytes in the largest unit that leaves a digit before the point.

@@ -36,6 +36,36 @@ impl Listen {
             Self::Unix(_) => true,
         }
     }
+
+    /// Its port; unix sockets have none.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Everywhere(port) => Some(*port),
+            Self::At(address) => Some(address.port()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Whether two sockets of one protocol cannot be bound to both.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unix(one), Self::Unix(other)) => one == other,
+            (Self::Unix(_), _) | (_, Self::Unix(_)) => false,
+            (Self::Everywhere(one), other) | (other, Self::Everywhere(one)) => {
+                other.port() == Some(*one)
+            }
+            (Self::At(one), Self::At(other)) => {
+                one.port() == other.port() && ips_overlap(one.ip(), other.ip())
+            }
+        }
+    }
+}
+
+/// What is bound to `::` takes IPv4 too.
+fn ips_overlap(one: IpAddr, other: IpAddr) -> bool {
+    let covers =
+        |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
+    one == other || covers(one, other) || covers(other, one)
 }
 
 impl fmt::Display for Listen {
@@ -148,6 +178,33 @@ mod tests {
         let local = |text: &str| listen_or_unix(&node(text)).unwrap().is_local();
         assert!(local("127.9.9.9:1") && local("[::1]:1") && local("/x"));
         assert!(!local(":1") && !local("0.0.0.0:1") && !local("[::]:1") && !local("10.0.0.1:1"));
+    }
+
+    #[test]
+    fn addresses_overlap_where_one_of_them_takes_the_others_connections() {
+        let overlap = |one: &str, other: &str| {
+            let [one, other] = [one, other].map(|text| listen(&node(text)).unwrap());
+            assert_eq!(one.overlaps(&other), other.overlaps(&one), "{one} {other}");
+            one.overlaps(&other)
+        };
+        for (one, other) in [
+            (":80", ":80"),
+            (":80", "127.0.0.1:80"),
+            (":80", "[::1]:80"),
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::]:80", "127.0.0.1:80"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+        ] {
+            assert!(overlap(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            (":80", ":81"),
+            ("127.0.0.1:80", "127.0.0.2:80"),
+            ("0.0.0.0:80", "[::1]:80"),
+            ("127.0.0.1:80", "[::1]:80"),
+        ] {
+            assert!(!overlap(one, other), "{one} {other}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod environment;
 mod gateway;
 mod home;
 mod include;
+pub(crate) mod listeners;
 mod mask;
 pub(crate) mod quantities;
 pub(crate) mod report;

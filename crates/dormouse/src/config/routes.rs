@@ -9,7 +9,7 @@ use super::section::Section;
 use super::settings::RouteWish;
 use super::tree::{Node, Value};
 use super::values::{self, Word};
-use crate::registry::RouteSpec;
+use crate::registry::{ListenerSpec, RouteSpec};
 
 const SCHEMES: [Word<Scheme>; 2] = [("http", Scheme::Http), ("h2c", Scheme::H2c)];
 
@@ -77,10 +77,15 @@ pub(crate) fn read_route(
     section.close(report);
 }
 
-/// Makes the ports of the routes those of the policy, the first route's first.
-pub(crate) fn ports_of(main: Option<u16>, routes: &[RouteWish]) -> Vec<u16> {
+/// Makes the ports of routes and listeners those of the policy, the first route's first.
+pub(crate) fn ports_of(
+    main: Option<u16>,
+    routes: &[RouteWish],
+    listeners: &[ListenerSpec],
+) -> Vec<u16> {
     let mut ports: Vec<u16> = main.into_iter().collect();
-    for port in routes.iter().filter_map(|route| route.spec.port) {
+    let of_routes = routes.iter().filter_map(|route| route.spec.port);
+    for port in of_routes.chain(listeners.iter().map(|listener| listener.port)) {
         if !ports.contains(&port) {
             ports.push(port);
         }

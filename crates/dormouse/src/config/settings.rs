@@ -19,7 +19,7 @@ use super::section::{Section, Title};
 use super::tree::{Entry, Node, Spot, Value};
 use super::watch::{self, WatchSpec};
 use super::{environment, gateway, treatment, workload};
-use crate::registry::RouteSpec;
+use crate::registry::{ListenerSpec, RouteSpec};
 
 /// Everything that the file says. What a workload needs is resolved by the registry, for labels
 /// define workloads too.
@@ -152,6 +152,7 @@ pub(crate) struct Draft {
     pub(crate) treatment: Treatment,
     pub(crate) needs: Vec<NeedWish>,
     pub(crate) routes: Vec<RouteWish>,
+    pub(crate) listeners: Vec<ListenerSpec>,
     pub(crate) misconfigured: Option<String>,
     pub(crate) origin: Origin,
     /// Where it is defined.

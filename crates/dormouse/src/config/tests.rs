@@ -241,6 +241,22 @@ fn every_finding_is_told_at_once_and_at_its_place() {
             "[workload.a]\ncommand = [\"a\"]\nhosts = [\"http://a.example.com\", \"a b\"]\nport = 0\n\
              routes = [{ port = 70000 }, { host = \"b.example.com\", prot = 1 }, 3]\n",
         ),
+        (
+            "listeners",
+            "[gateway]\nhttp = \":8080\"\nadmin = \"127.0.0.1:9900\"\n\
+             [workload.a]\ncommand = [\"a\"]\ntcp = [{ listen = \"2222\", port = 0 }, { lisen = \":1\" }, 3]\n\
+             udp = { listen = \":1\", port = 1 }\n\
+             [workload.b]\ncommand = [\"b\"]\nhosts = [\"b.example.com\"]\n\
+             tcp = [{ listen = \"/run/b.sock\", port = 1 }, { listen = \":0\", port = 1 }, { listen = \":1\", port = 1 }]\n",
+        ),
+        (
+            "listeners-taken",
+            "[gateway]\nhttp = \":8080\"\nadmin = \"127.0.0.1:9900\"\n\
+             [workload.a]\ncommand = [\"a\"]\nudp = [{ listen = \":8080\", port = 1 }]\n\
+             tcp = [{ listen = \"127.0.0.1:8080\", port = 1 }, { listen = \":9900\", port = 1 }, { listen = \":2222\", port = 1 }]\n\
+             [workload.b]\ncommand = [\"b\"]\ntcp = [{ listen = \"[::1]:2222\", port = 1 }]\n\
+             udp = [{ listen = \":8080\", port = 1 }]\n",
+        ),
         ("needs", "[workload.a]\ncommand = [\"a\"]\nneeds = [\"bb:startd\", \"c c\", \"d\", 3]\n"),
         (
             "unknown-need",

@@ -10,7 +10,7 @@ use super::section::{Section, Title};
 use super::settings::{Draft, NeedWish, Origin, RouteWish, Treatment, Wanted};
 use super::tree::{Entry, Node, Value};
 use super::values::{self, Word};
-use super::{routes, treatment};
+use super::{listeners, routes, treatment};
 use crate::registry::RouteSpec;
 
 const UNTILS: [Word<Until>; 3] =
@@ -74,10 +74,11 @@ fn read(
         .collect();
     routes::read_all(&mut section, scheme, &mut routes, report);
     let needs = read_needs(&mut section, report);
-    section.not_yet(report, &["tcp", "udp"]);
+    let listeners = listeners::read_lists(&mut section, report);
+    listeners::refuse_unnamed_port(&section, &routes, &listeners, report);
     section.close(report);
     let Home { environment, target, launch } = home?;
-    treatment.policy.ports = routes::ports_of(port, &routes);
+    treatment.policy.ports = routes::ports_of(port, &routes, &listeners);
     Some(Draft {
         name: entry.key.clone(),
         environment,
@@ -86,6 +87,7 @@ fn read(
         treatment,
         needs,
         routes,
+        listeners,
         misconfigured: None,
         origin: Origin::File,
         place: entry.spot.place(),

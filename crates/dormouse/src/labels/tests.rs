@@ -8,7 +8,9 @@ use proptest::prelude::*;
 
 use crate::config::Settings;
 use crate::registry::assemble;
-use crate::registry::tests::{LOCAL, found_in, needs, registry, routes, settings, slugs, workload};
+use crate::registry::tests::{
+    LOCAL, found_in, listeners, needs, registry, routes, settings, slugs, workload,
+};
 
 #[test]
 fn labels_say_everything_that_the_file_can() {
@@ -27,6 +29,10 @@ fn labels_say_everything_that_the_file_can() {
                     ("dormouse.route.api.host", "api.example.com"),
                     ("dormouse.route.api.port", "9090"),
                     ("dormouse.route.api.scheme", "http"),
+                    ("dormouse.tcp.ssh.listen", ":2222"),
+                    ("dormouse.tcp.ssh.port", "22"),
+                    ("dormouse.udp.game.listen", "127.0.0.1:19132"),
+                    ("dormouse.udp.game.port", "8080"),
                     ("dormouse.idle_timeout", "never"),
                     ("dormouse.wake_timeout", "2m"),
                     ("dormouse.rest", "pause"),
@@ -58,7 +64,8 @@ fn labels_say_everything_that_the_file_can() {
         ]
     );
     let policy = &web.policy;
-    assert_eq!(policy.ports, [8080, 9090]);
+    assert_eq!(policy.ports, [8080, 9090, 22]);
+    assert_eq!(listeners(web), ["tcp :2222 → 22", "udp 127.0.0.1:19132 → 8080"]);
     assert_eq!((policy.idle_timeout, policy.wake_timeout.as_secs()), (None, 120));
     assert_eq!((policy.rest, policy.stop_signal.as_deref()), (Rest::Pause, Some("SIGINT")));
     assert_eq!(policy.stop_timeout.as_secs(), 0);
@@ -109,6 +116,15 @@ fn what_counts_as_idle_has_labels() {
     );
 }
 
+#[test]
+fn an_address_of_its_own_makes_a_container_a_workload() {
+    let labels: &[(&str, &str)] =
+        &[("dormouse.tcp.db.listen", ":5432"), ("dormouse.tcp.db.port", "5432")];
+    let registry = registry("", &[("db", labels)]);
+    assert_eq!(registry.findings, []);
+    assert_eq!(listeners(workload(&registry, "local/db")), ["tcp :5432 → 5432"]);
+}
+
 /// What one wrong label is answered with, and that the container beside it does not notice.
 #[track_caller]
 fn check(label: (&str, &str), slug: &str, message: &str) {
@@ -128,7 +144,7 @@ fn check(label: (&str, &str), slug: &str, message: &str) {
 
 #[test]
 fn a_bad_label_hurts_its_own_workload_only() {
-    let cases: [((&str, &str), &str, &str); 18] = [
+    let cases: [((&str, &str), &str, &str); 19] = [
         (
             ("dormouse.enable", "yes"),
             "bad-value",
@@ -141,7 +157,8 @@ fn a_bad_label_hurts_its_own_workload_only() {
             "not-yet",
             "`dormouse.rest` says `snapshot`, which is not supported by this version yet",
         ),
-        (("dormouse.tcp", ":22"), "not-yet", "`dormouse.tcp` is not supported by this version yet"),
+        (("dormouse.tcp", ":22"), "bad-value", "`dormouse.tcp` must be a table, and is text"),
+        (("dormouse.udp.game.listen", ":1"), "missing-key", "`dormouse.udp.game` has no `port`"),
         (
             ("dormouse.scheme", "https"),
             "not-yet",
@@ -366,6 +383,10 @@ fn every_example_of_the_reference_page_is_understood() {
         let mut labels = vec![(key.as_str(), example)];
         if !key.ends_with("host") && !key.ends_with("hosts") {
             labels.push(("dormouse.host", "example.com"));
+        }
+        let port = key.strip_suffix(".listen").map(|listener| format!("{listener}.port"));
+        if let Some(port) = &port {
+            labels.extend([(port.as_str(), "22"), ("dormouse.port", "8080")]);
         }
         let registry = registry("", &[("web", &labels)]);
         assert_eq!(registry.findings, [], "{key}={example}");

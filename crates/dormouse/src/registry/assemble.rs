@@ -8,7 +8,10 @@ use dormouse_core::routes::Pattern;
 use dormouse_core::{EnvironmentName, WorkloadId};
 use dormouse_providers::Target;
 
-use super::{Found, Registry, WorkloadSpec, needs, routes};
+use super::{
+    Found, ListenerSpec, Protocol, Registry, RouteSpec, WorkloadSpec, listeners, needs, routes,
+};
+use crate::config::Listen;
 use crate::config::Settings;
 use crate::config::settings::{ComposeService, Draft, Origin};
 use crate::labels;
@@ -19,33 +22,31 @@ pub(super) struct Bench<'a> {
     /// The order in which the first to ask for something gets it: the file's order, then ids.
     pub(super) order: Vec<WorkloadId>,
     pub(super) claims: BTreeMap<(EnvironmentName, Target), WorkloadId>,
-    /// Who had each pattern before.
-    pub(super) held: BTreeMap<Pattern, WorkloadId>,
+    /// Who had each pattern and each address before.
+    pub(super) held: Held,
     pub(super) findings: Vec<Finding>,
     pub(super) found: &'a Found,
     pub(super) settings: &'a Settings,
 }
 
+/// What led to whom in the registry before.
+#[derive(Default)]
+pub(super) struct Held {
+    pub(super) patterns: BTreeMap<Pattern, WorkloadId>,
+    pub(super) listeners: BTreeMap<(Protocol, Listen), WorkloadId>,
+}
+
 /// Builds the registry of `settings` and of the labels that were `found`.
 pub fn assemble(version: u64, settings: &Settings, found: &Found) -> Registry {
-    build(BTreeMap::new(), version, settings, found)
+    build(Held::default(), version, settings, found)
 }
 
 /// The same after `before`: a label takes no hostname from a container that has it already.
 pub fn assemble_after(before: &Registry, settings: &Settings, found: &Found) -> Registry {
-    let held = before
-        .workloads
-        .values()
-        .flat_map(|spec| spec.routes.iter().map(|route| (route.pattern.clone(), spec.id.clone())));
-    build(held.collect(), before.version + 1, settings, found)
+    build(Held::by(before), before.version + 1, settings, found)
 }
 
-fn build(
-    held: BTreeMap<Pattern, WorkloadId>,
-    version: u64,
-    settings: &Settings,
-    found: &Found,
-) -> Registry {
+fn build(held: Held, version: u64, settings: &Settings, found: &Found) -> Registry {
     let mut bench = Bench {
         held,
         drafts: BTreeMap::new(),
@@ -61,12 +62,14 @@ fn build(
     bench.put_labelled();
     let mut needs = needs::resolve(&mut bench);
     let mut routes = routes::share_out(&mut bench);
+    let mut listeners = listeners::share_out(&mut bench);
     let workloads = bench
         .drafts
         .into_iter()
         .map(|(id, draft)| {
             let needs = needs.remove(&id).unwrap_or_default();
             let routes = routes.remove(&id).unwrap_or_default();
+            let listeners = listeners.remove(&id).unwrap_or_default();
             let mut policy = draft.treatment.policy;
             policy.needs = needs;
             let spec = WorkloadSpec {
@@ -76,6 +79,7 @@ fn build(
                 launch: draft.launch,
                 policy,
                 routes,
+                listeners,
                 loading: draft.treatment.loading,
                 held: draft.treatment.held,
                 misconfigured: draft.misconfigured,
@@ -91,6 +95,19 @@ fn build(
         environments: settings.environments.clone(),
         workloads,
         findings: bench.findings,
+    }
+}
+
+impl Held {
+    fn by(registry: &Registry) -> Self {
+        let mut held = Self::default();
+        for spec in registry.workloads.values() {
+            let pattern = |route: &RouteSpec| (route.pattern.clone(), spec.id.clone());
+            held.patterns.extend(spec.routes.iter().map(pattern));
+            let address = |own: &ListenerSpec| (own.address(), spec.id.clone());
+            held.listeners.extend(spec.listeners.iter().map(address));
+        }
+        held
     }
 }
 

@@ -2,6 +2,7 @@
 //! the file and from labels.
 
 mod assemble;
+mod listeners;
 mod needs;
 mod routes;
 
@@ -13,7 +14,7 @@ use dormouse_core::{EnvironmentName, Policy, WorkloadId};
 use dormouse_providers::{LaunchSpec, Target};
 use dormouse_proxy::{Held, Loading, Scheme};
 
-use crate::config::{EnvironmentSpec, Gateway, Origin};
+use crate::config::{EnvironmentSpec, Gateway, Listen, Origin};
 use crate::labels::Labels;
 
 pub use assemble::{assemble, assemble_after};
@@ -53,6 +54,8 @@ pub struct WorkloadSpec {
     pub policy: Policy,
     /// The routes that lead to it.
     pub routes: Vec<RouteSpec>,
+    /// The addresses of its own that lead to it.
+    pub listeners: Vec<ListenerSpec>,
     /// Its loading page.
     pub loading: Loading,
     /// The bounds of its waiting room.
@@ -74,6 +77,48 @@ pub struct RouteSpec {
     pub port: Option<u16>,
     /// How the upstream is spoken to.
     pub scheme: Scheme,
+}
+
+/// An address of a workload's own, and the port behind it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerSpec {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Where; never a unix socket.
+    pub listen: Listen,
+    /// The workload's own port.
+    pub port: u16,
+    /// Where the address is written.
+    pub place: Place,
+}
+
+/// What a listener of a workload's own passes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl ListenerSpec {
+    /// What no two listeners can have.
+    pub fn address(&self) -> (Protocol, Listen) {
+        (self.protocol, self.listen.clone())
+    }
+}
+
+impl Protocol {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
+
+    /// Its key in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
 }
 
 impl Registry {

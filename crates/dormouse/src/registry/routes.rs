@@ -50,7 +50,7 @@ pub(super) fn share_out(bench: &mut Bench<'_>) -> Routes {
 /// Who had a pattern before and still asks for it: with labels, nobody who comes later takes it
 /// away, whatever they are called. The file may.
 fn keeps<'b>(bench: &'b Bench<'_>, pattern: &Pattern, asks: &WorkloadId) -> Option<&'b WorkloadId> {
-    let holder = bench.held.get(pattern).filter(|holder| *holder != asks)?;
+    let holder = bench.held.patterns.get(pattern).filter(|holder| *holder != asks)?;
     let draft = bench.drafts.get(holder)?;
     let still_asks = draft.misconfigured.is_none()
         && draft.routes.iter().any(|wish| wish.spec.pattern == *pattern);

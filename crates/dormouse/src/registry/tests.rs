@@ -51,6 +51,12 @@ pub(crate) fn routes(spec: &WorkloadSpec) -> Vec<(String, Option<u16>, Scheme)> 
     spec.routes.iter().map(|route| (route.pattern.to_string(), route.port, route.scheme)).collect()
 }
 
+pub(crate) fn listeners(spec: &WorkloadSpec) -> Vec<String> {
+    let said =
+        |own: &ListenerSpec| format!("{} {} → {}", own.protocol.as_str(), own.listen, own.port);
+    spec.listeners.iter().map(said).collect()
+}
+
 pub(crate) fn needs(spec: &WorkloadSpec) -> Vec<(&str, Until)> {
     spec.policy.needs.iter().map(|need| (need.on.as_str(), need.until)).collect()
 }
@@ -71,6 +77,26 @@ fn a_container_that_comes_later_takes_no_hostname_away() {
         let free = assemble_after(&after, &settings, &found_in("local", containers));
         assert_eq!(routes(workload(&free, "local/a-thief")).len(), 1);
     }
+}
+
+#[test]
+fn an_address_leads_to_the_first_that_asked_and_stays_with_it() {
+    let tcp = |port: &'static str| [("dormouse.tcp.x.listen", port), ("dormouse.tcp.x.port", "1")];
+    let (shop, thief) = (tcp(":7000"), tcp("127.0.0.1:7001"));
+    let shop: Container<'_> = ("shop", &shop);
+    let thief: Container<'_> = ("a-thief", &thief);
+    let file = "[workload.f]\ntarget = \"local/f\"\ntcp = [{ listen = \":7001\", port = 1 }]\n";
+    let before = registry(file, &[shop, thief]);
+    assert_eq!(slugs(&before), [("duplicate-listener", "local/a-thief")]);
+    assert_eq!(listeners(workload(&before, "local/f")), ["tcp :7001 → 1"]);
+    let moved = tcp(":7000");
+    let thief: Container<'_> = ("a-thief", &moved);
+    let settings = settings(&format!("{LOCAL}{file}"));
+    let after = assemble_after(&before, &settings, &found_in("local", &[shop, thief]));
+    assert_eq!(slugs(&after), [("duplicate-listener", "local/a-thief")]);
+    assert_eq!(listeners(workload(&after, "local/shop")), ["tcp :7000 → 1"]);
+    let free = assemble_after(&after, &settings, &found_in("local", &[thief]));
+    assert_eq!(listeners(workload(&free, "local/a-thief")), ["tcp :7000 → 1"]);
 }
 
 #[test]
