@@ -133,3 +133,17 @@ pub const COLLECT_LOG_QUEUE: usize = 256;
 pub const COLLECT_INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often the collector lists an environment again although nothing was missed.
 pub const COLLECT_LIST_EVERY: Duration = Duration::from_secs(5 * 60);
+/// Flows of one UDP listener.
+pub const UDP_FLOWS_MAX: usize = 16_384;
+/// Flows of one client address on one UDP listener.
+pub const UDP_FLOWS_PER_CLIENT_MAX: usize = 1024;
+/// Datagrams of one flow that wait for its gate, or for the workload to listen.
+pub const UDP_WAITING_DATAGRAMS_MAX: usize = 128;
+/// Bytes of those datagrams.
+pub const UDP_WAITING_BYTES_MAX: usize = 256 << 10;
+/// The largest datagram that UDP can carry, with room to spare.
+pub const UDP_DATAGRAM_BYTES_MAX: usize = 64 << 10;
+/// A flow ends when neither side has sent anything for this long.
+pub const UDP_SILENCE: Duration = Duration::from_secs(60);
+/// How long the port of a workload that has just started may refuse datagrams.
+pub const UDP_REFUSED_MAX: Duration = Duration::from_secs(30);

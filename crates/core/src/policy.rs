@@ -31,8 +31,11 @@ pub struct Policy {
     pub needs: Vec<Need>,
     /// What counts as ready.
     pub readiness: Readiness,
-    /// The ports that routes lead to; the first is the one that is probed.
+    /// The ports that requests and connections lead to; the first is the one that is probed.
     pub ports: Vec<u16>,
+    /// The ports that datagrams lead to. Nothing tells from outside whether somebody listens on
+    /// one, so they are never probed.
+    pub udp_ports: Vec<u16>,
 }
 
 /// How a workload sleeps.
@@ -87,11 +90,13 @@ pub enum Until {
 /// What counts as ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// The engine's health where the workload declares one, a TCP connect where it has a port,
-    /// running otherwise.
+    /// The engine's health where the workload declares one, a TCP connect where it has a port for
+    /// TCP, running otherwise.
     Auto,
     /// The engine's health verdict; running where none is declared.
     Engine,
+    /// That it runs, and nothing else. What its owner asks for is [`Readiness::Engine`].
+    Running,
     /// A TCP connection to the first port.
     Tcp,
     /// An HTTP GET whose status is in the range.
@@ -106,6 +111,13 @@ pub enum Readiness {
         /// The service asked about; empty for the server as a whole.
         service: String,
     },
+}
+
+impl Policy {
+    /// Whether datagrams are all that leads to it.
+    pub fn is_udp_alone(&self) -> bool {
+        self.ports.is_empty() && !self.udp_ports.is_empty()
+    }
 }
 
 impl Default for Policy {
@@ -123,6 +135,7 @@ impl Default for Policy {
             needs: Vec::new(),
             readiness: Readiness::Auto,
             ports: Vec::new(),
+            udp_ports: Vec::new(),
         }
     }
 }

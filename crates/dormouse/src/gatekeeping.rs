@@ -86,8 +86,8 @@ async fn wait(waiting: Waiting) -> WaitOutcome<Lease> {
 fn upstream(opening: &Opening) -> Arc<Upstream> {
     let attached = opening.attached.get_or_init(|| {
         let warm = opening.warm.lock().expect("no panic while holding the lock").take();
-        let ports = opening.ports.clone();
-        Arc::new(Upstream { epoch: opening.epoch, ports, warm: Mutex::new(warm) })
+        let (ports, udp_ports) = (opening.ports.clone(), opening.udp_ports.clone());
+        Arc::new(Upstream { epoch: opening.epoch, ports, udp_ports, warm: Mutex::new(warm) })
     });
     Arc::clone(attached).downcast().expect("only this function attaches anything")
 }
@@ -96,6 +96,7 @@ fn kind_of(kind: LeaseKind) -> Kind {
     match kind {
         LeaseKind::Request => Kind::Request,
         LeaseKind::Connection => Kind::Connection,
+        LeaseKind::Flow => Kind::Flow,
     }
 }
 

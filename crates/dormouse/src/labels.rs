@@ -132,6 +132,7 @@ fn read_keys(
     let listeners = listeners::read_named(section, report);
     listeners::refuse_unnamed_port(section, &routes, &listeners, report);
     treatment.policy.ports = routes::ports_of(port, &routes, &listeners);
+    treatment.policy.udp_ports = routes::udp_ports_of(&listeners);
     (routes, listeners, needs)
 }
 

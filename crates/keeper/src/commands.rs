@@ -1,5 +1,6 @@
 //! Answers the handle: views, sleeps and pins.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use dormouse_core::fleet::{self, Key};
@@ -9,6 +10,7 @@ use dormouse_core::{EnvironmentName, WorkloadId};
 use tokio::sync::oneshot;
 
 use crate::environment::Environment;
+use crate::gate::Opening;
 use crate::handle::{Command, Insistence};
 use crate::journal::JournalKind;
 use crate::keeper::Keeper;
@@ -113,7 +115,7 @@ impl Keeper {
             pin: workload.pin.clone(),
             story: workload.gate.story().current(),
             last_wake_times: workload.last_wake_times,
-            upstream: workload.gate.peek().map(|open| open.ports.clone()).unwrap_or_default(),
+            upstream: workload.gate.peek().map(|open| addresses(&open)).unwrap_or_default(),
         })
     }
 
@@ -131,4 +133,9 @@ impl Keeper {
         };
         self.environments.iter().map(view).collect()
     }
+}
+
+/// Everywhere that an opening leads.
+fn addresses(opening: &Opening) -> Vec<(u16, SocketAddr)> {
+    opening.ports.iter().chain(&opening.udp_ports).copied().collect()
 }

@@ -181,8 +181,8 @@ impl Keeper {
             earlier.abort();
         }
         let prober = Prober {
-            readiness: workload.readiness(&policy.readiness, &policy.ports),
-            port: workload.main_port(&policy.ports),
+            readiness: workload.readiness(&policy),
+            port: workload.main_port(&policy),
             sightings: workload.sightings.listen(),
         };
         let progress = watch::Sender::default();
@@ -224,7 +224,9 @@ impl Keeper {
             Some(Phase::Ready(ready)) => Some((ready.run, ready.unused)),
             Some(_) | None => None,
         };
-        let named = self.fleet.policy(key).map(|policy| policy.ports.clone()).unwrap_or_default();
+        let Some(policy) = self.fleet.policy(key).cloned() else {
+            return;
+        };
         let Some(workload) = self.workloads.get_mut(&key) else {
             return;
         };
@@ -235,7 +237,7 @@ impl Keeper {
             Some(proven) => {
                 self.openings += 1;
                 workload.ready_run = ready.map(|(run, _)| run);
-                let opening = workload.opening(self.openings, proven, &named);
+                let opening = workload.opening(self.openings, proven, &policy);
                 if ready.is_none_or(|(_, unused)| unused.is_zero()) {
                     // The opening counts as a use, unless an earlier idle period goes on.
                     workload.gate.touch();

@@ -55,6 +55,8 @@ pub struct Opening {
     pub epoch: u64,
     /// Own port to address; the first is the default.
     pub ports: Vec<(u16, SocketAddr)>,
+    /// The same for ports of UDP, without a default.
+    pub udp_ports: Vec<(u16, SocketAddr)>,
     /// The connection that proved readiness, until somebody takes it.
     pub warm: Mutex<Option<TcpStream>>,
     /// What the data plane makes of this opening, made once.
@@ -374,8 +376,8 @@ mod tests {
     }
 
     fn opening(epoch: u64) -> Opening {
-        let ports = Vec::new();
-        Opening { epoch, ports, warm: Mutex::new(None), attached: OnceLock::new() }
+        let (ports, udp_ports) = (Vec::new(), Vec::new());
+        Opening { epoch, ports, udp_ports, warm: Mutex::new(None), attached: OnceLock::new() }
     }
 
     #[tokio::test]

@@ -1,10 +1,11 @@
 //! What the loop keeps of one workload beside the core's entry.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use dormouse_core::policy::Readiness;
-use dormouse_core::{EnvironmentName, Epoch, RunId, Timestamp, WorkloadId};
-use dormouse_providers::{LaunchSpec, Target};
+use dormouse_core::{EnvironmentName, Epoch, Policy, RunId, Timestamp, WorkloadId};
+use dormouse_providers::{Candidate, LaunchSpec, Target};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -49,51 +50,54 @@ pub(crate) struct WakeUnderWay {
 }
 
 impl Workload {
-    /// The port that is probed and that routes lead to by default.
-    pub(crate) fn main_port(&self, named: &[u16]) -> Option<u16> {
+    /// The port that is probed and that routes lead to by default. One that nobody named, but only
+    /// declares, says nothing about a workload that datagrams alone lead to: it counts there only
+    /// where its owner asks for a probe of it.
+    pub(crate) fn main_port(&self, policy: &Policy) -> Option<u16> {
+        let asked = match policy.readiness {
+            Readiness::Auto | Readiness::Engine | Readiness::Running => !policy.is_udp_alone(),
+            Readiness::Tcp | Readiness::Http { .. } | Readiness::Grpc { .. } => true,
+        };
         let declared = || self.sightings.last().and_then(|seen| seen.default_port);
-        named.first().copied().or_else(declared)
+        policy.ports.first().copied().or_else(|| if asked { declared() } else { None })
     }
 
     /// What counts as ready now. A run that was ready before it was paused has only to answer
     /// again: the engine's health verdict of a paused container is stale or wrong, and its next
     /// one may be half a minute away.
-    pub(crate) fn readiness(&self, wished: &Readiness, named: &[u16]) -> Readiness {
+    pub(crate) fn readiness(&self, policy: &Policy) -> Readiness {
         let run = self.sightings.last().and_then(|seen| seen.condition.run());
         let resumed = run.is_some() && run == self.ready_run;
-        match wished {
-            Readiness::Auto | Readiness::Engine if resumed && self.main_port(named).is_some() => {
-                Readiness::Tcp
-            }
-            Readiness::Auto
+        match &policy.readiness {
+            Readiness::Auto | Readiness::Engine if resumed => match self.main_port(policy) {
+                Some(_) => Readiness::Tcp,
+                None => Readiness::Running,
+            },
+            wished @ (Readiness::Auto
             | Readiness::Engine
+            | Readiness::Running
             | Readiness::Tcp
             | Readiness::Http { .. }
-            | Readiness::Grpc { .. } => wished.clone(),
+            | Readiness::Grpc { .. }) => wished.clone(),
         }
     }
 
     /// The opening to what the last probe found. Ports that the probe did not touch are reached
     /// the same way as the one that it did.
-    pub(crate) fn opening(&self, epoch: u64, proven: Proven, named: &[u16]) -> Opening {
-        let main = self.main_port(named);
+    pub(crate) fn opening(&self, epoch: u64, proven: Proven, policy: &Policy) -> Opening {
+        let main = self.main_port(policy);
+        let probed = main.zip(proven.at);
+        let way = proven.at.map(|at| at.ip());
         let sighting = self.sightings.last();
-        let mut ports = Vec::with_capacity(named.len().max(1));
-        if let (Some(port), Some(at)) = (main, proven.at) {
-            ports.push((port, at));
-        }
-        for &port in named.iter().filter(|&&port| Some(port) != main || proven.at.is_none()) {
-            let candidates = sighting.map(|seen| seen.candidates(port));
-            let candidates = candidates.unwrap_or_default();
-            let same_way =
-                candidates.iter().find(|c| proven.at.map(|at| at.ip()) == Some(c.at.ip()));
-            if let Some(candidate) = same_way.or(candidates.first()) {
-                ports.push((port, candidate.at));
-            }
-        }
+        let tcp = |port| sighting.map(|seen| seen.candidates(port)).unwrap_or_default();
+        let udp = |port| sighting.map(|seen| seen.udp_candidates(port)).unwrap_or_default();
+        let unprobed = policy.ports.iter().filter(|port| Some(**port) != probed.map(|(p, _)| p));
+        let unprobed = unprobed.filter_map(|port| the_same_way(*port, &tcp(*port), way));
+        let udp_ports = policy.udp_ports.iter();
         Opening {
             epoch,
-            ports,
+            ports: probed.into_iter().chain(unprobed).collect(),
+            udp_ports: udp_ports.filter_map(|p| the_same_way(*p, &udp(*p), way)).collect(),
             warm: std::sync::Mutex::new(proven.warm),
             attached: std::sync::OnceLock::new(),
         }
@@ -115,6 +119,16 @@ impl Workload {
             task.abort();
         }
     }
+}
+
+/// The candidate of `port` that lies on the address that is known to work, or the preferred one.
+fn the_same_way(
+    port: u16,
+    candidates: &[Candidate],
+    way: Option<IpAddr>,
+) -> Option<(u16, SocketAddr)> {
+    let same = candidates.iter().find(|candidate| way == Some(candidate.at.ip()));
+    same.or(candidates.first()).map(|candidate| (port, candidate.at))
 }
 
 impl WakeUnderWay {

@@ -14,7 +14,7 @@ use dormouse_core::observation::Health;
 use dormouse_core::policy::Readiness;
 use dormouse_core::{Condition, RunId, limits};
 use dormouse_keeper::probe::{ProbeError, ProbeProgress, Prober, Proven};
-use dormouse_providers::{Address, Sighting, Via};
+use dormouse_providers::{Address, Sighting, Transport, Via};
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -39,7 +39,7 @@ fn running(run: u64, health: Health, addresses: Vec<Address>) -> Sighting {
 }
 
 fn published(at: SocketAddr) -> Address {
-    Address::Published { port: PORT, at }
+    Address::Published { port: PORT, transport: Transport::Tcp, at }
 }
 
 /// The workload's own port where it is reached through another.
@@ -361,7 +361,8 @@ async fn the_preferred_address_wins_where_both_answer() {
     let (_first, first) = listener().await;
     let (_second, second) = listener().await;
     let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let addresses = vec![own(), Address::Published { port: first, at: at(second) }];
+    let transport = Transport::Tcp;
+    let addresses = vec![own(), Address::Published { port: first, transport, at: at(second) }];
     let (prober, _looks) =
         prober(Readiness::Tcp, Some(first), running(1, Health::Undeclared, addresses));
     assert_eq!(prober.run(soon()).await.unwrap().at, Some(at(first)));
@@ -372,7 +373,7 @@ async fn the_next_address_is_used_where_the_preferred_is_dead() {
     let dead = closed_port().await;
     let (_listener, alive) = listener().await;
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, alive));
-    let addresses = vec![own(), Address::Published { port: dead, at }];
+    let addresses = vec![own(), Address::Published { port: dead, transport: Transport::Tcp, at }];
     let (prober, _looks) =
         prober(Readiness::Tcp, Some(dead), running(1, Health::Undeclared, addresses));
     assert_eq!(prober.run(soon()).await.unwrap().at, Some(at));

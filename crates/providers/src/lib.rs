@@ -16,5 +16,5 @@ pub use meter::{
 };
 pub use provider::{
     Abilities, Address, Candidate, FeedItem, Found, LaunchSpec, Provider, ProviderError, RestOrder,
-    Sighting, StartOrder, Target, Via,
+    Sighting, StartOrder, Target, Transport, Via,
 };

@@ -155,9 +155,20 @@ pub enum Address {
     Published {
         /// Its own port.
         port: u16,
+        /// For what it is published.
+        transport: Transport,
         /// Where that port is published; never an unspecified address.
         at: SocketAddr,
     },
+}
+
+/// What a port carries: the same number is two ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
 }
 
 /// How an address leads to the target. A forwarder accepts before the target does, so a bare
@@ -268,11 +279,20 @@ impl Sighting {
         Self { condition: Condition::Absent, as_of, addresses: Vec::new(), default_port: None }
     }
 
-    /// Where `port` can be reached, best first.
+    /// Where the TCP port `port` can be reached, best first.
     pub fn candidates(&self, port: u16) -> Vec<Candidate> {
+        self.reach(port, Transport::Tcp)
+    }
+
+    /// Where the UDP port `port` can be reached, best first.
+    pub fn udp_candidates(&self, port: u16) -> Vec<Candidate> {
+        self.reach(port, Transport::Udp)
+    }
+
+    fn reach(&self, wanted: u16, over: Transport) -> Vec<Candidate> {
         let reach = |address: &Address| match *address {
-            Address::Own { ip, via } => Some(Candidate { at: SocketAddr::new(ip, port), via }),
-            Address::Published { port: own, at } if own == port => {
+            Address::Own { ip, via } => Some(Candidate { at: SocketAddr::new(ip, wanted), via }),
+            Address::Published { port, transport, at } if (port, transport) == (wanted, over) => {
                 Some(Candidate { at, via: Via::Forwarder })
             }
             Address::Published { .. } => None,

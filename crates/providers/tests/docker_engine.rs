@@ -11,7 +11,9 @@ use std::time::Duration;
 use dormouse_core::Condition;
 use dormouse_core::observation::Health;
 use dormouse_core::policy::Rest;
-use dormouse_providers::{Address, FeedItem, Provider, ProviderError, RestOrder, Target, Via};
+use dormouse_providers::{
+    Address, FeedItem, Provider, ProviderError, RestOrder, Target, Transport, Via,
+};
 use dormouse_testkit::engine::{ContainerSpec, RestartPolicy, stock};
 use tokio::time::Instant;
 
@@ -452,8 +454,8 @@ async fn every_address_of_a_real_container_leads_to_it() {
                 assert_eq!(via, Via::Direct);
                 SocketAddr::new(ip, 8080)
             }
-            Address::Published { port, at } => {
-                assert_eq!(port, 8080);
+            Address::Published { port, transport, at } => {
+                assert_eq!((port, transport), (8080, Transport::Tcp));
                 assert_eq!(at.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
                 at
             }

@@ -1,6 +1,9 @@
 //! What the data plane counts: cheap to count, and readable by a metrics page elsewhere.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use crate::udp::UdpDrops;
 
 /// Counts of a whole data plane.
 #[derive(Debug, Default)]
@@ -25,6 +28,8 @@ pub struct Counters {
     pub upstream_retries: AtomicU64,
     /// Upgraded connections that are open.
     pub upgraded_open: AtomicI64,
+    /// Datagrams that were dropped, by reason.
+    pub udp_dropped: Arc<UdpDrops>,
 }
 
 /// Counts of one workload. Kept over reloads by whoever builds the routes.

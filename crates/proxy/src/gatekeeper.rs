@@ -46,6 +46,8 @@ pub enum LeaseKind {
     Request,
     /// An upgraded or raw connection.
     Connection,
+    /// A UDP flow.
+    Flow,
 }
 
 /// The answer to [`Gatekeeper::open`].
@@ -76,6 +78,8 @@ pub struct Upstream {
     pub epoch: u64,
     /// Own port to address; the first is the default.
     pub ports: Vec<(u16, SocketAddr)>,
+    /// The same for ports of UDP, without a default.
+    pub udp_ports: Vec<(u16, SocketAddr)>,
     /// The connection that proved readiness, for the first request to the first port.
     pub warm: Mutex<Option<TcpStream>>,
 }
@@ -112,5 +116,10 @@ impl Upstream {
             Some(port) => ports.find(|(own, _)| *own == port).map(|(_, at)| *at),
             None => ports.next().map(|(_, at)| *at),
         }
+    }
+
+    /// The address of a port of UDP.
+    pub fn udp_address(&self, port: u16) -> Option<SocketAddr> {
+        self.udp_ports.iter().find(|(own, _)| *own == port).map(|(_, at)| *at)
     }
 }

@@ -16,6 +16,7 @@ mod rescue;
 mod reserved;
 mod settings;
 mod site;
+mod udp;
 mod waiting;
 
 pub use counters::{CodeClass, CodeClasses, Counters, HeldRejected, SiteCounters};
@@ -26,3 +27,4 @@ pub use gatekeeper::{Admission, Gatekeeper, LeaseKind, Moment, Story, Upstream, 
 pub use proxy::{Proxy, Routes, Sites};
 pub use settings::ProxySettings;
 pub use site::{Held, Loading, Scheme, Site};
+pub use udp::{UdpDropped, UdpDrops, UdpListener, UdpRoute, UdpSite};

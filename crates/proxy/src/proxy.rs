@@ -15,6 +15,7 @@ use crate::loading::Pages;
 use crate::pool::Pool;
 use crate::settings::ProxySettings;
 use crate::site::Site;
+use crate::udp::{self, UdpListener, UdpRoute};
 use crate::waiting::WaitingRooms;
 
 /// The table that leads from requests to sites.
@@ -80,6 +81,20 @@ impl<G: Gatekeeper> Proxy<G> {
         shutdown: CancellationToken,
     ) -> io::Result<()> {
         listener::serve(&self.0, listener, shutdown).await
+    }
+
+    /// Serves the flows of one UDP listener until `shutdown`, which ends them all: a flow has no
+    /// end of its own that could be waited for.
+    ///
+    /// # Errors
+    /// When the listener cannot be used at all.
+    pub async fn serve_udp(
+        &self,
+        listener: UdpListener,
+        route: UdpRoute<G::Key>,
+        shutdown: CancellationToken,
+    ) -> io::Result<()> {
+        udp::listener::serve(&self.0, listener, route, shutdown).await
     }
 }
 

@@ -74,6 +74,7 @@ pub(super) fn draw_policy(random: &mut Random, earlier: &[WorkloadId], jobs: u64
         needs: draw_needs(random, earlier, jobs),
         readiness: Readiness::Auto,
         ports: Vec::new(),
+        udp_ports: Vec::new(),
     }
 }
 

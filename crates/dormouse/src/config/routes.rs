@@ -9,7 +9,7 @@ use super::section::Section;
 use super::settings::RouteWish;
 use super::tree::{Node, Value};
 use super::values::{self, Word};
-use crate::registry::{ListenerSpec, RouteSpec};
+use crate::registry::{ListenerSpec, Protocol, RouteSpec};
 
 const SCHEMES: [Word<Scheme>; 2] = [("http", Scheme::Http), ("h2c", Scheme::H2c)];
 
@@ -83,9 +83,23 @@ pub(crate) fn ports_of(
     routes: &[RouteWish],
     listeners: &[ListenerSpec],
 ) -> Vec<u16> {
-    let mut ports: Vec<u16> = main.into_iter().collect();
     let of_routes = routes.iter().filter_map(|route| route.spec.port);
-    for port in of_routes.chain(listeners.iter().map(|listener| listener.port)) {
+    each_once(main.into_iter().chain(of_routes).chain(of_listeners(listeners, Protocol::Tcp)))
+}
+
+/// Every port that datagrams lead to, in order, without doubles.
+pub(crate) fn udp_ports_of(listeners: &[ListenerSpec]) -> Vec<u16> {
+    each_once(of_listeners(listeners, Protocol::Udp))
+}
+
+fn of_listeners(listeners: &[ListenerSpec], protocol: Protocol) -> impl Iterator<Item = u16> {
+    let spoken = listeners.iter().filter(move |listener| listener.protocol == protocol);
+    spoken.map(|listener| listener.port)
+}
+
+fn each_once(all: impl Iterator<Item = u16>) -> Vec<u16> {
+    let mut ports = Vec::new();
+    for port in all {
         if !ports.contains(&port) {
             ports.push(port);
         }

@@ -79,6 +79,7 @@ fn read(
     section.close(report);
     let Home { environment, target, launch } = home?;
     treatment.policy.ports = routes::ports_of(port, &routes, &listeners);
+    treatment.policy.udp_ports = routes::udp_ports_of(&listeners);
     Some(Draft {
         name: entry.key.clone(),
         environment,

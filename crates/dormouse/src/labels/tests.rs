@@ -64,7 +64,7 @@ fn labels_say_everything_that_the_file_can() {
         ]
     );
     let policy = &web.policy;
-    assert_eq!(policy.ports, [8080, 9090, 22]);
+    assert_eq!((&policy.ports[..], &policy.udp_ports[..]), (&[8080, 9090, 22][..], &[8080][..]));
     assert_eq!(listeners(web), ["tcp :2222 → 22", "udp 127.0.0.1:19132 → 8080"]);
     assert_eq!((policy.idle_timeout, policy.wake_timeout.as_secs()), (None, 120));
     assert_eq!((policy.rest, policy.stop_signal.as_deref()), (Rest::Pause, Some("SIGINT")));

@@ -206,6 +206,7 @@ impl Prober {
 
     fn question(&self, health: Health) -> Result<Question<'_>, ProbeError> {
         match (&self.readiness, self.port) {
+            (Readiness::Running, _) => Ok(Question::Running),
             (Readiness::Engine, _) => Ok(Question::Health),
             (Readiness::Auto, _) if health != Health::Undeclared => Ok(Question::Health),
             (Readiness::Auto, None) => Ok(Question::Running),
@@ -332,7 +333,7 @@ async fn ask(
                 grpc::Refusal::State(state) => ProbeError::Grpc { at, state },
             })?;
         }
-        Readiness::Auto | Readiness::Engine | Readiness::Tcp => {}
+        Readiness::Auto | Readiness::Engine | Readiness::Running | Readiness::Tcp => {}
     }
     let warm = timeout(EXTRA_CONNECT_MAX, connector.connect(candidate)).await;
     Ok(warm.ok().and_then(Result::ok))

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::json::{BindingJson, ContainerJson, NetworkSettingsJson};
 use super::vantage::Vantage;
-use crate::{Address, Via};
+use crate::{Address, Transport, Via};
 
 /// Every way to reach what runs in the network of `container`, best first.
 pub(super) fn addresses(
@@ -67,12 +67,12 @@ fn own_addresses(
 fn published(networks: &NetworkSettingsJson, vantage: &Vantage) -> Vec<Address> {
     let mut published = Vec::new();
     for (port, bindings) in &networks.ports {
-        let Some(port) = tcp_port(port) else { continue };
+        let Some((port, transport)) = port_of(port) else { continue };
         for binding in &bindings.0 {
             let Some(at) = published_at(&binding.0, vantage) else {
                 continue;
             };
-            let address = Address::Published { port, at };
+            let address = Address::Published { port, transport, at };
             if !published.contains(&address) {
                 published.push(address);
             }
@@ -99,14 +99,19 @@ fn is_network(name: &str, wanted: &str) -> bool {
     name == wanted || name.strip_suffix(wanted).is_some_and(|project| project.ends_with('_'))
 }
 
-/// `80/tcp`, or `80` alone, which is TCP too.
 fn tcp_port(text: &str) -> Option<u16> {
-    let port = match text.split_once('/') {
-        Some((port, "tcp")) => port,
+    port_of(text).filter(|(_, transport)| *transport == Transport::Tcp).map(|(port, _)| port)
+}
+
+/// `80/tcp`, `53/udp`, or `80` alone, which is TCP too.
+fn port_of(text: &str) -> Option<(u16, Transport)> {
+    let (port, transport) = match text.split_once('/') {
+        Some((port, "tcp")) => (port, Transport::Tcp),
+        Some((port, "udp")) => (port, Transport::Udp),
         Some(_) => return None,
-        None => text,
+        None => (text, Transport::Tcp),
     };
-    port.parse().ok().filter(|port| *port != 0)
+    Some((port.parse().ok().filter(|port| *port != 0)?, transport))
 }
 
 fn usable(ip: &str) -> Option<IpAddr> {
@@ -130,7 +135,12 @@ mod tests {
             .iter()
             .map(|address| match address {
                 Address::Own { ip, via } => format!("{ip} {via:?}"),
-                Address::Published { port, at } => format!("{port}@{at}"),
+                Address::Published { port, transport: Transport::Tcp, at } => {
+                    format!("{port}@{at}")
+                }
+                Address::Published { port, transport: Transport::Udp, at } => {
+                    format!("{port}/udp@{at}")
+                }
             })
             .collect();
         assert_eq!(found, expected, "{json}");
@@ -144,7 +154,8 @@ mod tests {
         "Ports": {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}],
                   "81/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8081"}],
                   "82/tcp": [{"HostIp": "192.168.1.5", "HostPort": "8082"}, {"HostIp": "", "HostPort": "0"}],
-                  "53/udp": [{"HostIp": "0.0.0.0", "HostPort": "53"}],
+                  "53/udp": [{"HostIp": "0.0.0.0", "HostPort": "5353"}],
+                  "54/sctp": [{"HostIp": "0.0.0.0", "HostPort": "54"}],
                   "90/tcp": null}}}"#;
 
     #[test]
@@ -153,6 +164,7 @@ mod tests {
             "10.1.0.2 Direct",
             "fd00::2 Direct",
             "10.2.0.2 Direct",
+            "53/udp@127.0.0.1:5353",
             "80@127.0.0.1:8080",
             "81@127.0.0.1:8081",
             "82@192.168.1.5:8082",
@@ -180,6 +192,7 @@ mod tests {
             "10.2.0.2 Direct",
             "10.1.0.2 Direct",
             "fd00::2 Direct",
+            "53/udp@10.2.0.1:5353",
             "80@10.2.0.1:8080",
             "82@192.168.1.5:8082",
         ];
@@ -190,6 +203,7 @@ mod tests {
     fn from_another_machine_published_ports_come_first() {
         let vantage = Vantage::Remote { ip: Some("192.0.2.7".parse().unwrap()) };
         let expected = [
+            "53/udp@192.0.2.7:5353",
             "80@192.0.2.7:8080",
             "82@192.168.1.5:8082",
             "10.1.0.2 Direct",
@@ -217,5 +231,21 @@ mod tests {
             Some(9000)
         );
         assert_eq!(port("{}"), None);
+    }
+
+    #[test]
+    fn a_port_of_udp_is_published_apart_from_that_of_tcp() {
+        let json = r#"{"NetworkSettings": {"Ports": {
+            "53/tcp": [{"HostIp": "0.0.0.0", "HostPort": "1053"}],
+            "53/udp": [{"HostIp": "0.0.0.0", "HostPort": "2053"}]}}}"#;
+        let addresses = addresses(&container(json), &HOST, None);
+        let seen = crate::Sighting {
+            addresses,
+            ..crate::Sighting::absent(std::time::Instant::now().into())
+        };
+        let at =
+            |found: Vec<crate::Candidate>| found.iter().map(|it| it.at.port()).collect::<Vec<_>>();
+        assert_eq!(at(seen.candidates(53)), [1053]);
+        assert_eq!(at(seen.udp_candidates(53)), [2053]);
     }
 }

@@ -43,7 +43,7 @@ pub fn inspect(bytes: &[u8]) {
             for address in address::addresses(&container, &vantage, preferred) {
                 match address {
                     Address::Own { ip, .. } => assert!(own.contains(&ip), "{ip} is nobody's"),
-                    Address::Published { port, at } => {
+                    Address::Published { port, at, .. } => {
                         assert!(port != 0 && at.port() != 0 && !at.ip().is_unspecified());
                     }
                 }

@@ -11,4 +11,5 @@ mod pages;
 mod smuggling;
 mod stale;
 mod support;
+mod udp;
 mod waking;

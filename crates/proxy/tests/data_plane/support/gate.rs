@@ -21,6 +21,7 @@ pub(crate) struct Gate {
     pub(crate) leases: AtomicI64,
     pub(crate) waits: AtomicI64,
     pub(crate) wakes: AtomicUsize,
+    asked: AtomicUsize,
     /// Shuts the gate when it is asked for the n-th time from now.
     pub(crate) shut_in: AtomicI64,
     stories: Mutex<Vec<Story>>,
@@ -40,6 +41,7 @@ impl Default for Gate {
             leases: AtomicI64::new(0),
             waits: AtomicI64::new(0),
             wakes: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
             shut_in: AtomicI64::new(i64::MAX),
             stories: Mutex::default(),
             readers: Mutex::default(),
@@ -56,8 +58,9 @@ impl Gate {
     pub(crate) fn open_with(&self, address: SocketAddr, warm: Option<TcpStream>) -> u64 {
         static EPOCHS: AtomicU64 = AtomicU64::new(1);
         let epoch = EPOCHS.fetch_add(1, Ordering::Relaxed);
-        let ports = vec![(80, address)];
-        self.upstream.store(Some(Arc::new(Upstream { epoch, ports, warm: Mutex::new(warm) })));
+        let (ports, udp_ports) = (vec![(80, address)], vec![(80, address)]);
+        let warm = Mutex::new(warm);
+        self.upstream.store(Some(Arc::new(Upstream { epoch, ports, udp_ports, warm })));
         *self.denial.lock().unwrap() = None;
         self.changes.send_modify(|change| *change += 1);
         epoch
@@ -65,6 +68,16 @@ impl Gate {
 
     pub(crate) fn shut(&self) {
         self.upstream.store(None);
+    }
+
+    /// Shuts, and hands out what it takes to open again to the same upstream.
+    pub(crate) fn shut_for_now(&self) -> Arc<Upstream> {
+        self.upstream.swap(None).expect("it was open")
+    }
+
+    pub(crate) fn reopen(&self, upstream: Arc<Upstream>) {
+        self.upstream.store(Some(upstream));
+        self.changes.send_modify(|change| *change += 1);
     }
 
     pub(crate) fn deny(&self, denial: Denial) {
@@ -85,6 +98,11 @@ impl Gate {
         self.waits.load(Ordering::SeqCst)
     }
 
+    /// How often somebody asked for admission.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
     fn lease(self: &Arc<Self>) -> Lease {
         self.leases.fetch_add(1, Ordering::SeqCst);
         Lease(Arc::clone(self))
@@ -97,6 +115,7 @@ impl Gatekeeper for FakeGatekeeper {
     type Wait = Pin<Box<dyn Future<Output = WaitOutcome<Lease>> + Send>>;
 
     fn open(&self, gate: &Arc<Gate>, _: LeaseKind) -> Admission<Lease, Self::Wait> {
+        gate.asked.fetch_add(1, Ordering::SeqCst);
         if gate.shut_in.fetch_sub(1, Ordering::SeqCst) == 1 {
             gate.shut();
         }
