@@ -11,6 +11,7 @@ pub(crate) mod admin;
 pub(crate) mod binary;
 pub(crate) mod cli;
 pub(crate) mod client;
+pub(crate) mod datagrams;
 pub(crate) mod dice;
 pub(crate) mod docker;
 pub(crate) mod grpc;

@@ -11,7 +11,7 @@ use dormouse_core::routes::RouteTable;
 use dormouse_core::{EnvironmentName, WorkloadId};
 use dormouse_keeper::{Definition, EnvironmentDefinition, Gate, Handle, Layout};
 use dormouse_providers::Provider;
-use dormouse_proxy::{Routes, Site, SiteCounters};
+use dormouse_proxy::{Proxy, Routes, Site, SiteCounters};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
@@ -21,6 +21,7 @@ use crate::claims::{self, Claims};
 use crate::config::Settings;
 use crate::gatekeeping::Gatekeeping;
 use crate::heap;
+use crate::listeners::{Attended, Listeners, NoAddress};
 use crate::metering::Meters;
 use crate::metrics::SiteTable;
 use crate::registry::{Registry, WorkloadSpec, assemble, assemble_after};
@@ -81,6 +82,7 @@ pub struct Conductor {
     refused: bool,
     keeper: Handle,
     routes: Routes<Gatekeeping>,
+    listeners: Listeners,
     version: u64,
     registry: watch::Sender<Arc<Registry>>,
     reading: watch::Sender<Arc<Reading>>,
@@ -97,6 +99,9 @@ pub enum ApplyError {
     /// The adapter of an environment could not be made.
     #[error(transparent)]
     Environment(#[from] crate::runtimes::UnusableEnvironment),
+    /// An address that the file asks for cannot be had.
+    #[error(transparent)]
+    Listen(#[from] NoAddress),
     /// The keeper has ended.
     #[error(transparent)]
     Keeper(#[from] dormouse_keeper::Gone),
@@ -110,7 +115,8 @@ impl Conductor {
     pub async fn begin(
         reloader: Reloader,
         keeper: Handle,
-        routes: Routes<Gatekeeping>,
+        proxy: &Proxy<Gatekeeping>,
+        attended: Attended,
     ) -> Result<(Self, Score), ApplyError> {
         let settings = Arc::clone(reloader.settings());
         let first = Arc::new(assemble(0, &settings, &BTreeMap::new()));
@@ -123,7 +129,8 @@ impl Conductor {
             claims: Claims::open(who(&settings)),
             refused: false,
             keeper,
-            routes,
+            routes: proxy.routes(),
+            listeners: Listeners::new(proxy.clone(), attended),
             version: 0,
             registry: watch::Sender::new(first),
             reading: watch::Sender::new(reading),
@@ -204,7 +211,7 @@ impl Conductor {
     async fn reload(&mut self) -> ReloadOutcome {
         let before = Arc::clone(self.reloader.settings());
         let reload = self.reloader.reload();
-        let outcome = self.conclude(&before, reload).await;
+        let outcome = self.conclude(before, reload).await;
         tidy().await;
         outcome
     }
@@ -212,12 +219,12 @@ impl Conductor {
     async fn reload_when_written(&mut self) -> ReloadOutcome {
         let before = Arc::clone(self.reloader.settings());
         let reload = self.reloader.reload_when_written().await;
-        let outcome = self.conclude(&before, reload).await;
+        let outcome = self.conclude(before, reload).await;
         tidy().await;
         outcome
     }
 
-    async fn conclude(&mut self, before: &Settings, reload: Reload) -> ReloadOutcome {
+    async fn conclude(&mut self, before: Arc<Settings>, reload: Reload) -> ReloadOutcome {
         self.reading.send_replace(Arc::new(self.reloader.last().clone()));
         match reload {
             Reload::Unchanged => ReloadOutcome::Unchanged,
@@ -228,17 +235,27 @@ impl Conductor {
                 ReloadOutcome::Refused(reading)
             }
             Reload::Changed(settings) => {
-                warn_of_listeners(before, &settings);
+                warn_of_listeners(&before, &settings);
                 match self.apply(&settings).await {
                     Ok(()) => {
                         self.watches.update(&settings.watches);
                         tracing::info!(version = self.version, "Applied the configuration");
                     }
+                    Err(ApplyError::Listen(refused)) => return self.take_back(before, &refused),
                     Err(error) => tracing::error!(%error, "Could not apply the configuration"),
                 }
                 ReloadOutcome::Applied
             }
         }
+    }
+
+    /// Goes back to the settings that hold still: those of the file cannot.
+    fn take_back(&mut self, settings: Arc<Settings>, refused: &NoAddress) -> ReloadOutcome {
+        self.reloader.take_back(settings, refused.finding());
+        let reading = Arc::new(self.reloader.last().clone());
+        self.reading.send_replace(Arc::clone(&reading));
+        tracing::warn!(error = %refused, "Kept the good configuration: an address cannot be listened on");
+        ReloadOutcome::Refused(reading)
     }
 
     /// Makes one registry of the settings and the labels, and makes it hold.
@@ -256,10 +273,12 @@ impl Conductor {
         if !differs && self.version > 0 {
             return Ok(());
         }
+        let bound = self.listeners.bind(&mut registry)?;
         let retired = self.runtimes.update(&registry.environments)?;
         let gates = self.keeper.apply(layout(&registry, &self.runtimes)).await?;
         let sites = self.site_table(&registry);
         self.routes.swap(route_table(&registry, &gates, &sites));
+        self.listeners.take(bound, &registry, &gates).await;
         self.sites.send_replace(sites);
         self.version = registry.version;
         report_misconfigured(&current, &registry);

@@ -15,6 +15,7 @@ mod heap;
 mod idleness;
 pub mod labels;
 mod listen;
+pub mod listeners;
 pub mod metering;
 pub mod metrics;
 pub mod pins;

@@ -1,8 +1,9 @@
-//! Binds the sockets of HTTP visitors.
+//! Binds the sockets of visitors.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 
+use dormouse_proxy::UdpListener;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::config::Listen;
@@ -23,6 +24,22 @@ pub(crate) fn bind_http(listen: &Listen) -> io::Result<TcpListener> {
             bind_to(both).or_else(|_| bind_to(v4))
         }
         Listen::At(address) => bind_to(*address),
+        Listen::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// Binds one address for datagrams.
+///
+/// # Errors
+/// When it is taken or not ours, or a unix socket, on which datagrams are not served.
+pub(crate) fn bind_udp(listen: &Listen) -> io::Result<UdpListener> {
+    match listen {
+        Listen::Everywhere(port) => {
+            let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port));
+            let v4 = SocketAddr::from(([0, 0, 0, 0], *port));
+            UdpListener::bind(both).or_else(|_| UdpListener::bind(v4))
+        }
+        Listen::At(address) => UdpListener::bind(*address),
         Listen::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
     }
 }

@@ -129,6 +129,12 @@ impl Reloader {
         outcome
     }
 
+    /// Goes back to `settings`, because of what was found when the ones of the file were tried.
+    pub fn take_back(&mut self, settings: Arc<Settings>, found: Finding) {
+        self.settings = settings;
+        self.last.findings.push(found);
+    }
+
     /// The last good settings.
     pub fn settings(&self) -> &Arc<Settings> {
         &self.settings

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::api::guard::{StartRefusal, admit};
 use crate::api::{AdminListener, AdminState, serve_admin};
@@ -21,6 +22,7 @@ use crate::config::{Gateway, Listen, Loaded};
 use crate::gatekeeping::Gatekeeping;
 use crate::idleness;
 use crate::listen::bind_http;
+use crate::listeners::Attended;
 use crate::metering::Metering;
 use crate::metrics::{Metrics, Traffic};
 use crate::pins::Pins;
@@ -85,6 +87,8 @@ pub enum ServeError {
 /// A running house.
 struct House {
     visitors: Vec<JoinHandle<()>>,
+    /// The listeners of workloads.
+    listeners: TaskTracker,
     admin: JoinHandle<()>,
     conductor: JoinHandle<()>,
     /// Pins and measuring.
@@ -143,7 +147,9 @@ impl House {
             shutdown: ends.keeper.clone(),
         });
         let proxy = Proxy::new(Arc::new(Gatekeeping), proxy_settings(&gateway));
-        let (conductor, score) = Conductor::begin(reloader, keeper.clone(), proxy.routes()).await?;
+        let attended = Attended { end: ends.visitors.clone(), ..Attended::default() };
+        let (conductor, score) =
+            Conductor::begin(reloader, keeper.clone(), &proxy, attended.clone()).await?;
         metrics.connect(Traffic { counters: proxy.counters(), sites: score.sites.clone() });
         let (pins, shelf) = Pins::spawn(keeper.clone(), Arc::clone(&store), ends.household.clone());
         let pins = Arc::new(pins);
@@ -163,6 +169,7 @@ impl House {
                 .into_iter()
                 .map(|listener| tokio::spawn(visit(proxy.clone(), listener, ends.visitors.clone())))
                 .collect(),
+            listeners: attended.tasks,
             admin: tokio::spawn(serve_admin(sockets.admin, state, ends.household.clone())),
             conductor: tokio::spawn(conductor.run(ends.household.clone())),
             household: vec![shelf, restorer, metering],
@@ -182,6 +189,8 @@ impl House {
             // The data plane's own drain bounds this wait.
             let _ = listener.await;
         }
+        self.listeners.close();
+        self.listeners.wait().await;
         self.ends.household.cancel();
         let household = [self.admin, self.conductor].into_iter().chain(self.household);
         all_within_end_max(household).await;

@@ -213,7 +213,7 @@ const VISITOR: [(&str, &str, &str, &str); 11] = [
 ];
 
 /// Slug, meaning and hint of what linting finds.
-const FINDINGS: [(&str, &str, &str); 23] = [
+const FINDINGS: [(&str, &str, &str); 24] = [
     ("syntax", "the file is not TOML", "correct it at the place that is shown"),
     ("unknown-key", "nothing is called like this key", "see the reference for the keys there are"),
     ("missing-key", "a key that must be there is missing", "add it"),
@@ -245,6 +245,11 @@ const FINDINGS: [(&str, &str, &str); 23] = [
         "a TCP or UDP address is taken by another workload or by the gateway",
         "listen on another port or address",
     ),
+    (
+        "cannot-listen",
+        "a TCP or UDP address cannot be bound: another program has it, or it is not this machine's",
+        "free it, or listen on an address of this machine that is free",
+    ),
 ];
 
 #[cfg(test)]
@@ -273,7 +278,9 @@ mod tests {
         for folder in ["src/config", "src/registry", "src/labels"] {
             sources(&root.join(folder), &mut files);
         }
-        files.extend(["src/labels.rs", "src/reload.rs"].map(|file| root.join(file)));
+        files.extend(
+            ["src/labels.rs", "src/reload.rs", "src/listeners.rs"].map(|file| root.join(file)),
+        );
         for file in files {
             let text = std::fs::read_to_string(&file).unwrap();
             let starts = ["Finding::error(\"", "Finding::warning(\"", "slug(\"", "slug: \""];

@@ -114,6 +114,12 @@ pub(super) const UPSTREAM_RETRIES: Family = family(
     &[],
     "Requests that were sent once more because nothing of them had been answered",
 );
+pub(super) const UDP_DROPPED: Family = family(
+    "udp_dropped",
+    MetricType::Counter,
+    &["reason"],
+    "Datagrams that were not passed on, such as `queue_full` or `denied` (the wake failed)",
+);
 pub(super) const ENVIRONMENT_UP: Family = family(
     "environment_up",
     MetricType::Gauge,
@@ -200,7 +206,7 @@ pub(super) const BUILD_INFO: Family =
     family("build_info", MetricType::Gauge, &["version"], "Always 1; the version is in the label");
 
 /// All of them, in the order of a scrape.
-pub const FAMILIES: [Family; 33] = [
+pub const FAMILIES: [Family; 34] = [
     WAKES,
     WAKE_SECONDS,
     RESTS,
@@ -218,6 +224,7 @@ pub const FAMILIES: [Family; 33] = [
     UPGRADED_OPEN,
     UPSTREAM_CONNECTS,
     UPSTREAM_RETRIES,
+    UDP_DROPPED,
     ENVIRONMENT_UP,
     WATCH_UP,
     FEED_RESYNCS,

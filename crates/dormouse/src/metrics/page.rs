@@ -14,8 +14,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use super::families::{
     ASLEEP_SECONDS, BUILD_INFO, CONNECTIONS_OPEN, ENGINE_REQUEST_SECONDS, ENVIRONMENT_UP,
     FEED_RESYNCS, Family, HELD_LEFT, HELD_REJECTED, HELD_REQUESTS, HTTP_REQUESTS, LEASES_CLOSED,
-    LEASES_OPENED, LOADING_PAGES, RESTS, TASKS, UPGRADED_OPEN, UPSTREAM_CONNECTS, UPSTREAM_RETRIES,
-    WAITING, WAKE_SECONDS, WAKES, WATCH_UP, WORKLOAD_PHASE,
+    LEASES_OPENED, LOADING_PAGES, RESTS, TASKS, UDP_DROPPED, UPGRADED_OPEN, UPSTREAM_CONNECTS,
+    UPSTREAM_RETRIES, WAITING, WAKE_SECONDS, WAKES, WATCH_UP, WORKLOAD_PHASE,
 };
 use super::traffic::{count, level};
 use super::{Metrics, lock};
@@ -141,6 +141,10 @@ impl Scrape {
         let mut series = Series::begin(encoder, &HELD_REJECTED)?;
         series.of(&["requests"], &ConstCounter::new(count(&rejected.requests)))?;
         series.of(&["per_client"], &ConstCounter::new(count(&rejected.per_client)))?;
+        let mut series = Series::begin(encoder, &UDP_DROPPED)?;
+        for (why, number) in counters.udp_dropped.read() {
+            series.of(&[why.as_str()], &ConstCounter::new(number))?;
+        }
         for (family, gauge) in [
             (&HELD_REQUESTS, &counters.held),
             (&CONNECTIONS_OPEN, &counters.connections_open),

@@ -6,6 +6,7 @@ use std::time::Duration;
 /// The knobs of one start.
 pub(crate) struct Knobs {
     pub(crate) port: u16,
+    pub(crate) udp_port: Option<u16>,
     pub(crate) mark: String,
     pub(crate) start_delay: Duration,
     pub(crate) never_listen: bool,
@@ -46,6 +47,7 @@ impl Knobs {
         let wait = |name: &str| Duration::from_millis(number(name, text(name)).unwrap_or(0));
         Self {
             port: number("PORT", text("PORT")).unwrap_or(8080),
+            udp_port: number("UDP_PORT", text("UDP_PORT")),
             mark: text("MARK").to_owned(),
             start_delay: wait("START_DELAY_MS"),
             never_listen: flag("NEVER_LISTEN"),

@@ -7,6 +7,7 @@
 //! | knob | meaning |
 //! |---|---|
 //! | `PORT` | where to listen, on all addresses; 8080. With 0 the system chooses, and the first line of the output tells |
+//! | `UDP_PORT` | a second port, of UDP, from which every datagram comes back; none when absent |
 //! | `MARK` | text that the answers carry |
 //! | `START_DELAY_MS` | how long it waits before it listens |
 //! | `NEVER_LISTEN=1` | it runs and never listens |
@@ -21,6 +22,7 @@
 
 mod answer;
 mod body;
+mod echo;
 mod grpc;
 mod knobs;
 mod websocket;
@@ -82,6 +84,7 @@ async fn serve(knobs: Knobs) -> io::Result<()> {
     if !knobs.start_delay.is_zero() {
         tokio::time::sleep(knobs.start_delay).await;
     }
+    let _echo = knobs.udp_port.map(echo::begin).transpose()?;
     let listener = listen(knobs.port)?;
     println!("testapp {} listens on {}", knobs.mark, listener.local_addr()?.port());
     let never_answer = knobs.never_answer;
