@@ -27,7 +27,7 @@ impl Keeper {
                 self.witness.engine_called("rest", took);
                 if let Some(workload) = self.workloads.get(&key) {
                     let outcome = result.as_ref().map(|_| ()).map_err(|_| ());
-                    self.witness.rested(&workload.id, rest, outcome);
+                    self.witness.rested(workload.id(), rest, outcome);
                 }
                 let result = self.noted(key, result);
                 self.rested(key, epoch, result);
@@ -39,7 +39,7 @@ impl Keeper {
                 let current = self.fleet.phase(key).and_then(Phase::in_flight) == Some(epoch);
                 let result = result.map(|proven| {
                     if current {
-                        workload.proven = Some(proven);
+                        workload.affairs_mut().proven = Some(proven);
                     }
                 });
                 self.tell(key, Event::Probed { epoch, result });
@@ -49,7 +49,7 @@ impl Keeper {
                 let Some(workload) = self.workloads.get_mut(&key) else {
                     return;
                 };
-                workload.log = None;
+                workload.affairs_mut().log = None;
                 let log = failure.log.clone();
                 // A wake that has begun meanwhile is not denied by an old failure.
                 if matches!(self.fleet.phase(key), Some(Phase::Failed(_))) {
@@ -64,7 +64,7 @@ impl Keeper {
     fn noted<T>(&self, key: Key, result: Result<T, ProviderError>) -> Result<T, ProviderError> {
         if let Err(error @ (ProviderError::Unreachable(_) | ProviderError::Timeout(_))) = &result
             && let Some(workload) = self.workloads.get(&key)
-            && let Some(environment) = self.environments.get(&workload.environment)
+            && let Some(environment) = self.environments.get(workload.id().environment())
         {
             environment.doubt(&error.to_string());
         }

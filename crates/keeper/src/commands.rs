@@ -75,7 +75,7 @@ impl Keeper {
         };
         let until = pin.until_ms.map(|unix_ms| self.clock.from_unix_ms(unix_ms));
         if let Some(workload) = self.workloads.get_mut(&key) {
-            workload.pin = Some(pin);
+            workload.affairs_mut().pin = Some(pin);
         }
         self.write_journal(Some(id.clone()), JournalKind::Pinned);
         self.fleet.handle(fleet::Event::Pin { key, until }, self.clock.now());
@@ -106,15 +106,16 @@ impl Keeper {
     fn view(&self, key: Key) -> Option<WorkloadView> {
         let workload = self.workloads.get(&key)?;
         let activity = workload.gate.activity();
+        let affairs = workload.affairs();
         Some(WorkloadView {
             explanation: self.explain(key, workload)?,
             target: workload.target.clone(),
             policy: self.fleet.policy(key)?.clone(),
             leases: workload.gate.counts(),
             waiting: activity.waiting,
-            pin: workload.pin.clone(),
-            story: workload.gate.story().current(),
-            last_wake_times: workload.last_wake_times,
+            pin: affairs.and_then(|affairs| affairs.pin.clone()),
+            story: workload.gate.story_so_far(),
+            last_wake_times: affairs.and_then(|affairs| affairs.last_wake_times),
             upstream: workload.gate.peek().map(|open| addresses(&open)).unwrap_or_default(),
         })
     }

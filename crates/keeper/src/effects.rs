@@ -77,8 +77,7 @@ impl Keeper {
             Effect::CloseGate { epoch } => self.close_gate(key, epoch),
             Effect::ShutGate => {
                 if let Some(workload) = self.workloads.get_mut(&key) {
-                    workload.gate.shut();
-                    workload.proven = None;
+                    workload.shut();
                 }
             }
             Effect::OpenGate => self.open_gate(key),
@@ -136,9 +135,10 @@ impl Keeper {
             let _ = answers.send(Answer::Started { key, epoch, result, took }).await;
         });
         if let Some(workload) = self.workloads.get_mut(&key) {
-            workload.in_flight = Some((epoch, task));
-            workload.probing = None;
-            if let Some(wake) = &mut workload.wake {
+            let affairs = workload.affairs_mut();
+            affairs.in_flight = Some((epoch, task));
+            affairs.probing = None;
+            if let Some(wake) = &mut affairs.wake {
                 wake.start_sent = Some(wake.start_sent.unwrap_or(now));
             }
         }
@@ -164,8 +164,9 @@ impl Keeper {
             let _ = answers.send(Answer::Rested { key, epoch, rest, result, took }).await;
         });
         if let Some(workload) = self.workloads.get_mut(&key) {
-            workload.proven = None;
-            workload.in_flight = Some((epoch, task));
+            let affairs = workload.affairs_mut();
+            affairs.proven = None;
+            affairs.in_flight = Some((epoch, task));
         }
     }
 
@@ -177,7 +178,7 @@ impl Keeper {
         let Some(workload) = self.workloads.get_mut(&key) else {
             return;
         };
-        if let Some((_, earlier)) = workload.in_flight.take() {
+        if let Some((_, earlier)) = workload.affairs_mut().in_flight.take() {
             earlier.abort();
         }
         let prober = Prober {
@@ -186,7 +187,7 @@ impl Keeper {
             sightings: workload.sightings.listen(),
         };
         let progress = watch::Sender::default();
-        workload.probing = Some(progress.subscribe());
+        workload.affairs_mut().probing = Some(progress.subscribe());
         let deadline = self.clock.instant(deadline);
         let answers = self.answers.clone();
         let task = self.tasks.spawn(async move {
@@ -194,8 +195,9 @@ impl Keeper {
             let result = result.map_err(|error| never_ready(&error));
             let _ = answers.send(Answer::Probed { key, epoch, result }).await;
         });
-        workload.in_flight = Some((epoch, task));
-        if let Some(wake) = &mut workload.wake {
+        let affairs = workload.affairs_mut();
+        affairs.in_flight = Some((epoch, task));
+        if let Some(wake) = &mut affairs.wake {
             wake.probe_sent = Some(now);
         }
     }
@@ -214,7 +216,7 @@ impl Keeper {
             gate.drained().await;
             let _ = answers.send(Answer::LeasesEnded { key, epoch }).await;
         });
-        if let Some(earlier) = workload.drain.replace(task) {
+        if let Some(earlier) = workload.affairs_mut().drain.replace(task) {
             earlier.abort();
         }
     }
@@ -230,13 +232,13 @@ impl Keeper {
         let Some(workload) = self.workloads.get_mut(&key) else {
             return;
         };
-        if let Some(drain) = workload.drain.take() {
+        if let Some(drain) = workload.affairs_mut().drain.take() {
             drain.abort();
         }
-        match workload.proven.take() {
+        match workload.affairs_mut().proven.take() {
             Some(proven) => {
                 self.openings += 1;
-                workload.ready_run = ready.map(|(run, _)| run);
+                workload.affairs_mut().ready_run = ready.map(|(run, _)| run);
                 let opening = workload.opening(self.openings, proven, &policy);
                 if ready.is_none_or(|(_, unused)| unused.is_zero()) {
                     // The opening counts as a use, unless an earlier idle period goes on.
@@ -245,7 +247,7 @@ impl Keeper {
                 workload.gate.open(opening);
             }
             None if workload.gate.has_opening() => workload.gate.reopen(),
-            None => tracing::error!(workload = %workload.id, "Opened a gate that leads nowhere"),
+            None => tracing::error!(workload = %workload.id(), "Opened a gate that leads nowhere"),
         }
     }
 
@@ -273,7 +275,7 @@ impl Keeper {
             let _ = answers.send(Answer::LogRead { key, failure, retry_at }).await;
         });
         if let Some(workload) = self.workloads.get_mut(&key)
-            && let Some(earlier) = workload.log.replace(task)
+            && let Some(earlier) = workload.affairs_mut().log.replace(task)
         {
             earlier.abort();
         }
@@ -283,14 +285,14 @@ impl Keeper {
         let Some(workload) = self.workloads.get(&key) else {
             return;
         };
-        tracing::warn!(workload = %workload.id, error = %failure, "Could not rest");
+        tracing::warn!(workload = %workload.id(), error = %failure, "Could not rest");
         let error = failure.detail.clone();
-        self.write_journal(Some(workload.id.clone()), JournalKind::RestFailed { error });
+        self.write_journal(Some(workload.id().clone()), JournalKind::RestFailed { error });
     }
 
     fn provider_of(&self, key: Key) -> Option<(Arc<dyn Provider>, &crate::workload::Workload)> {
         let workload = self.workloads.get(&key)?;
-        let environment = self.environments.get(&workload.environment)?;
+        let environment = self.environments.get(workload.id().environment())?;
         Some((Arc::clone(&environment.provider), workload))
     }
 }

@@ -22,14 +22,13 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
 use crate::lease::Kind;
-use crate::story::StoryBook;
+use crate::story::{StoryBook, StoryLine};
 
 /// One workload's admission valve.
 #[derive(Debug)]
 pub struct Gate {
     id: WorkloadId,
     key: Key,
-    clock: Clock,
     shut: AtomicBool,
     opening: ArcSwapOption<Opening>,
     /// Leases served, packed by kind: see [`Kind::unit`].
@@ -42,10 +41,18 @@ pub struct Gate {
     /// Whether a summons is on its way to the loop.
     summoned: AtomicBool,
     summons: Arc<Summons>,
+    published: ArcSwap<Published>,
+    /// Made by the first who asks, and by the first opening or denial: most of many sleepers have
+    /// none.
+    room: OnceLock<Box<WaitingRoom>>,
+}
+
+/// What only a workload needs that somebody has asked for.
+#[derive(Debug)]
+struct WaitingRoom {
     verdict: watch::Sender<Verdict>,
     drained: Notify,
     story: StoryBook,
-    published: ArcSwap<Published>,
 }
 
 /// Where a ready workload is reached, from one opening of its gate to the next.
@@ -64,7 +71,7 @@ pub struct Opening {
 }
 
 /// What anybody may read of a workload without asking the loop.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// The phase's word.
     pub phase: &'static str,
@@ -94,14 +101,20 @@ pub(crate) enum Verdict {
     Denied { failure: Arc<Failure>, retry_at: Option<Timestamp> },
 }
 
-/// Workloads that somebody wants, on their way to the loop: each at most once.
-#[derive(Debug, Default)]
+/// The way from all gates to their loop: the workloads that somebody wants, each at most once, and
+/// the clock that both read.
+#[derive(Debug)]
 pub(crate) struct Summons {
+    clock: Clock,
     wanted: Mutex<Vec<(Key, WakeCause)>>,
     notify: Notify,
 }
 
 impl Summons {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, wanted: Mutex::default(), notify: Notify::new() }
+    }
+
     /// Waits until somebody is wanted.
     pub(crate) async fn arrived(&self) {
         self.notify.notified().await;
@@ -119,11 +132,16 @@ impl Summons {
 }
 
 impl Gate {
-    pub(crate) fn new(id: WorkloadId, key: Key, clock: Clock, summons: Arc<Summons>) -> Self {
+    /// A shut gate that shows `published` until the loop knows better.
+    pub(crate) fn new(
+        id: WorkloadId,
+        key: Key,
+        published: Arc<Published>,
+        summons: Arc<Summons>,
+    ) -> Self {
         Self {
             id,
             key,
-            clock,
             shut: AtomicBool::new(true),
             opening: ArcSwapOption::empty(),
             served: AtomicU64::new(0),
@@ -133,10 +151,8 @@ impl Gate {
             wake_timeout_ms: AtomicU64::new(60_000),
             summoned: AtomicBool::new(false),
             summons,
-            verdict: watch::Sender::new(Verdict::Shut),
-            drained: Notify::new(),
-            story: StoryBook::default(),
-            published: ArcSwap::from_pointee(Published { phase: "unknown", why: String::new() }),
+            published: ArcSwap::new(published),
+            room: OnceLock::new(),
         }
     }
 
@@ -163,12 +179,17 @@ impl Gate {
     /// Counts as use now, without waking anything.
     pub fn touch(&self) {
         // Zero is never.
-        self.last_use.fetch_max(self.clock.now().0.max(1), Ordering::AcqRel);
+        self.last_use.fetch_max(self.now().0.max(1), Ordering::AcqRel);
     }
 
-    /// The stories of its wakes.
+    /// The stories of its wakes. Whoever asks may listen, and has a room made.
     pub fn story(&self) -> &StoryBook {
-        &self.story
+        &self.room().story
+    }
+
+    /// The current or last wake's story, as far as one was told.
+    pub fn story_so_far(&self) -> Vec<StoryLine> {
+        self.room.get().map(|room| room.story.current()).unwrap_or_default()
     }
 
     /// The phase and why, as last published by the loop.
@@ -178,7 +199,7 @@ impl Gate {
 
     /// Why callers are denied now, if they are.
     pub fn denial(&self) -> Option<Denial> {
-        self.verdict.borrow().denial(self.clock.now())
+        self.room.get()?.verdict.borrow().denial(self.now())
     }
 
     /// Leases open, by kind.
@@ -228,11 +249,11 @@ impl Gate {
     }
 
     pub(crate) fn verdicts(&self) -> watch::Receiver<Verdict> {
-        self.verdict.subscribe()
+        self.room().verdict.subscribe()
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.summons.clock.now()
     }
 
     /// The loop has taken the summons; from here on a new want is a new summons.
@@ -241,15 +262,17 @@ impl Gate {
     }
 
     pub(crate) fn open(&self, opening: Opening) {
+        // Whoever passes from here on, and is waited for when the gate has closed, finds the room.
+        let room = self.room();
         self.opening.store(Some(Arc::new(opening)));
         self.shut.store(false, Ordering::SeqCst);
-        self.verdict.send_replace(Verdict::Open);
+        room.verdict.send_replace(Verdict::Open);
     }
 
     /// Opens again to the upstream that it had.
     pub(crate) fn reopen(&self) {
         self.shut.store(false, Ordering::SeqCst);
-        self.verdict.send_replace(Verdict::Open);
+        self.say(Verdict::Open);
     }
 
     /// Whether it still has the upstream it was opened with.
@@ -260,7 +283,7 @@ impl Gate {
     /// Shuts, and keeps the upstream for those who passed and for opening again.
     pub(crate) fn close(&self) -> Activity {
         self.shut.store(true, Ordering::SeqCst);
-        self.verdict.send_replace(Verdict::Shut);
+        self.say(Verdict::Shut);
         self.activity()
     }
 
@@ -268,11 +291,14 @@ impl Gate {
     pub(crate) fn shut(&self) {
         self.shut.store(true, Ordering::SeqCst);
         self.opening.store(None);
-        self.verdict.send_replace(Verdict::Shut);
+        // Who finds no room yet finds it as it is made: shut.
+        if let Some(room) = self.room.get() {
+            room.verdict.send_replace(Verdict::Shut);
+        }
     }
 
     pub(crate) fn deny(&self, failure: Failure, retry_at: Option<Timestamp>) {
-        self.verdict.send_replace(Verdict::Denied { failure: Arc::new(failure), retry_at });
+        self.say(Verdict::Denied { failure: Arc::new(failure), retry_at });
     }
 
     /// What is counted now. The last use is read after the count, so that a lease that has just
@@ -287,7 +313,7 @@ impl Gate {
     /// Waits until no lease is served.
     pub(crate) async fn drained(&self) {
         loop {
-            let notified = self.drained.notified();
+            let notified = self.room().drained.notified();
             if self.served.load(Ordering::SeqCst) == 0 {
                 return;
             }
@@ -295,8 +321,8 @@ impl Gate {
         }
     }
 
-    pub(crate) fn publish(&self, published: Published) {
-        self.published.store(Arc::new(published));
+    pub(crate) fn publish(&self, published: Arc<Published>) {
+        self.published.store(published);
     }
 
     pub(crate) fn set_wake_timeout(&self, timeout: Duration) {
@@ -306,9 +332,28 @@ impl Gate {
 
     fn release(&self, kind: Kind) {
         let before = self.served.fetch_sub(kind.unit(), Ordering::SeqCst);
-        if before == kind.unit() && self.shut.load(Ordering::SeqCst) {
-            self.drained.notify_waiters();
+        if before == kind.unit()
+            && self.shut.load(Ordering::SeqCst)
+            && let Some(room) = self.room.get()
+        {
+            room.drained.notify_waiters();
         }
+    }
+
+    /// Tells those who wait, and those who come. What is said is never lost for want of a room: who
+    /// comes while it is made reads it there.
+    fn say(&self, verdict: Verdict) {
+        self.room().verdict.send_replace(verdict);
+    }
+
+    fn room(&self) -> &WaitingRoom {
+        self.room.get_or_init(|| {
+            Box::new(WaitingRoom {
+                verdict: watch::Sender::new(Verdict::Shut),
+                drained: Notify::new(),
+                story: StoryBook::default(),
+            })
+        })
     }
 }
 
@@ -372,12 +417,25 @@ mod tests {
 
     fn gate() -> Arc<Gate> {
         let id = WorkloadId::parse("test/w").expect("an id");
-        Arc::new(Gate::new(id, Key(0), Clock::start(), Arc::default()))
+        let published = Arc::new(Published { phase: "unknown", why: String::new() });
+        Arc::new(Gate::new(id, Key(0), published, Arc::new(Summons::new(Clock::start()))))
     }
 
     fn opening(epoch: u64) -> Opening {
         let (ports, udp_ports) = (Vec::new(), Vec::new());
         Opening { epoch, ports, udp_ports, warm: Mutex::new(None), attached: OnceLock::new() }
+    }
+
+    #[test]
+    fn a_gate_that_nobody_asks_has_no_waiting_room() {
+        let gate = gate();
+        gate.shut();
+        assert!(gate.denial().is_none() && gate.peek().is_none());
+        assert_eq!((gate.story_so_far(), gate.activity().open()), (Vec::new(), 0));
+        assert!(gate.room.get().is_none());
+        assert!(size_of::<Gate>() <= 144, "{} bytes for each sleeper", size_of::<Gate>());
+        drop(gate.ask(Kind::Request));
+        assert!(gate.room.get().is_some());
     }
 
     #[tokio::test]

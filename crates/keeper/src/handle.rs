@@ -53,7 +53,7 @@ pub struct Definition {
     /// What its runtime calls it.
     pub target: Target,
     /// What to run, where the runtime keeps no definitions of its own.
-    pub launch: Option<LaunchSpec>,
+    pub launch: Option<Arc<LaunchSpec>>,
     /// How it is to be treated; what is wrong with its definition otherwise.
     pub policy: Result<Arc<Policy>, String>,
 }

@@ -41,7 +41,8 @@ pub struct KeeperSettings {
 pub struct Keeper {
     pub(crate) fleet: Fleet,
     pub(crate) clock: Clock,
-    pub(crate) workloads: BTreeMap<Key, Workload>,
+    /// Boxed: the nodes of a tree that grew in order are half empty.
+    pub(crate) workloads: BTreeMap<Key, Box<Workload>>,
     pub(crate) environments: BTreeMap<EnvironmentName, Environment>,
     /// Those of the environments; they end with the loop.
     pub(crate) watches: Manager,
@@ -57,6 +58,8 @@ pub struct Keeper {
     pub(crate) feeds: mpsc::Sender<Fed>,
     fed: mpsc::Receiver<Fed>,
     pub(crate) summons: Arc<Summons>,
+    /// What was published last, of whichever workload.
+    pub(crate) published: Arc<Published>,
     pub(crate) next_ticket: u64,
     journal: Arc<Journal>,
     pub(crate) witness: Arc<dyn Witness>,
@@ -88,7 +91,8 @@ impl Keeper {
             commands: commanded,
             feeds,
             fed,
-            summons: Arc::default(),
+            summons: Arc::new(Summons::new(clock)),
+            published: Arc::new(Published { phase: "unknown", why: String::new() }),
             next_ticket: 0,
             journal,
             witness: settings.witness,
@@ -163,8 +167,8 @@ impl Keeper {
                 let Some(workload) = self.workloads.get_mut(&key) else {
                     return;
                 };
-                workload.pin = None;
-                let id = workload.id.clone();
+                workload.affairs_mut().pin = None;
+                let id = workload.id().clone();
                 self.write_journal(Some(id), JournalKind::Unpinned);
             }
         }
@@ -176,15 +180,14 @@ impl Keeper {
         let Some(workload) = self.workloads.get_mut(&key) else {
             return;
         };
-        let id = workload.id.clone();
+        let id = workload.id().clone();
         let why = workload.gate.published().why.clone();
         tracing::info!(workload = %id, from, to, why, "Moved");
         self.witness.moved(&id, from, to);
         if to == "waking" {
-            workload.wake = Some(WakeUnderWay { began: now, start_sent: None, probe_sent: None });
-        } else if let Some(wake) = workload.wake.take() {
-            let times = wake.times(now);
-            workload.last_wake_times = Some(times);
+            let wake = WakeUnderWay { began: now, start_sent: None, probe_sent: None };
+            workload.affairs_mut().wake = Some(wake);
+        } else if let Some(times) = workload.end_wake(now) {
             let explanation = self.fleet.explain(key, None, now);
             let cause = explanation.as_ref().and_then(|e| e.last_wake).map(|(_, cause)| cause);
             let failure = explanation.and_then(|e| e.last_failure).map(|(_, f)| f.kind.slug());
@@ -200,10 +203,15 @@ impl Keeper {
     }
 
     /// Publishes the phase and why for whoever asks without the loop.
-    pub(crate) fn publish(&self, key: Key) {
+    pub(crate) fn publish(&mut self, key: Key) {
         let Some(workload) = self.workloads.get(&key) else { return };
         if let Some(explanation) = self.explain(key, workload) {
-            workload.gate.publish(Published { phase: explanation.phase, why: explanation.why });
+            let news = Published { phase: explanation.phase, why: explanation.why };
+            // Many say the same one after the other, such as all who sleep: they share it.
+            if *self.published != news {
+                self.published = Arc::new(news);
+            }
+            workload.gate.publish(Arc::clone(&self.published));
         }
     }
 
@@ -213,7 +221,7 @@ impl Keeper {
         let activity = Some(workload.gate.activity());
         let mut explanation = self.fleet.explain(key, activity, self.clock.now())?;
         if explanation.phase == "waking"
-            && let Some(probing) = &workload.probing
+            && let Some(probing) = workload.affairs().and_then(|affairs| affairs.probing.as_ref())
             && let Some(met) = &probing.borrow().last_failure
         {
             explanation.why = format!("{}: {met}", explanation.why);

@@ -11,7 +11,6 @@ use crate::environment::Environment;
 use crate::gate::Gate;
 use crate::handle::{Definition, Layout};
 use crate::keeper::Keeper;
-use crate::sightings::Sightings;
 use crate::workload::Workload;
 
 impl Keeper {
@@ -31,11 +30,11 @@ impl Keeper {
         for key in fresh {
             self.observe(key);
         }
-        self.workloads.values().map(|w| (w.id.clone(), Arc::clone(&w.gate))).collect()
+        self.workloads.values().map(|w| (w.id().clone(), Arc::clone(&w.gate))).collect()
     }
 
     fn forget_all_but(&mut self, defined: &BTreeMap<&WorkloadId, &Definition>) {
-        let leaves = |workload: &Workload| match defined.get(&workload.id) {
+        let leaves = |workload: &Workload| match defined.get(workload.id()) {
             None => true,
             Some(definition) => definition.target != workload.target,
         };
@@ -49,7 +48,7 @@ impl Keeper {
             self.drain();
             if let Some(mut workload) = self.workloads.remove(&key) {
                 workload.abandon_all();
-                if let Some(environment) = self.environments.get_mut(&workload.environment) {
+                if let Some(environment) = self.environments.get_mut(id.environment()) {
                     environment.targets.retain(|_, owner| *owner != key);
                 }
             }
@@ -120,29 +119,12 @@ impl Keeper {
     }
 
     fn insert(&mut self, key: Key, definition: Definition) {
-        let environment = EnvironmentName::new(definition.id.environment());
-        let summons = Arc::clone(&self.summons);
-        let gate = Arc::new(Gate::new(definition.id.clone(), key, self.clock, summons));
-        if let Some(environment) = self.environments.get_mut(&environment) {
+        if let Some(environment) = self.environments.get_mut(definition.id.environment()) {
             environment.targets.insert(definition.target.clone(), key);
         }
-        let workload = Workload {
-            id: definition.id,
-            environment,
-            target: definition.target,
-            launch: definition.launch,
-            gate,
-            sightings: Sightings::default(),
-            proven: None,
-            probing: None,
-            ready_run: None,
-            in_flight: None,
-            drain: None,
-            log: None,
-            pin: None,
-            wake: None,
-            last_wake_times: None,
-        };
+        let (published, summons) = (Arc::clone(&self.published), Arc::clone(&self.summons));
+        let gate = Arc::new(Gate::new(definition.id, key, published, summons));
+        let workload = Box::new(Workload::new(definition.target, definition.launch, gate));
         self.workloads.insert(key, workload);
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use dormouse_core::policy::Readiness;
-use dormouse_core::{EnvironmentName, Epoch, Policy, RunId, Timestamp, WorkloadId};
+use dormouse_core::{Epoch, Policy, RunId, Timestamp, WorkloadId};
 use dormouse_providers::{Candidate, LaunchSpec, Target};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -17,13 +17,18 @@ use crate::witness::WakeTimes;
 
 /// One workload of the loop.
 pub(crate) struct Workload {
-    pub(crate) id: WorkloadId,
-    pub(crate) environment: EnvironmentName,
     pub(crate) target: Target,
-    pub(crate) launch: Option<LaunchSpec>,
+    pub(crate) launch: Option<Arc<LaunchSpec>>,
     pub(crate) gate: Arc<Gate>,
     /// The last look; probes listen for the next.
     pub(crate) sightings: Sightings,
+    /// Absent before the first of it: most of many sleepers were never woken.
+    affairs: Option<Box<Affairs>>,
+}
+
+/// What is under way for one workload, and what is remembered of its last wake.
+#[derive(Default)]
+pub(crate) struct Affairs {
     /// What the last probe found, until the gate opens to it.
     pub(crate) proven: Option<Proven>,
     /// How far the probe in flight has come, where one is.
@@ -50,6 +55,25 @@ pub(crate) struct WakeUnderWay {
 }
 
 impl Workload {
+    /// One of which nothing is known yet.
+    pub(crate) fn new(target: Target, launch: Option<Arc<LaunchSpec>>, gate: Arc<Gate>) -> Self {
+        Self { target, launch, gate, sightings: Sightings::default(), affairs: None }
+    }
+
+    pub(crate) fn id(&self) -> &WorkloadId {
+        self.gate.id()
+    }
+
+    /// What is under way for it, where anything ever was.
+    pub(crate) fn affairs(&self) -> Option<&Affairs> {
+        self.affairs.as_deref()
+    }
+
+    /// What is under way for it, to be taken or added to.
+    pub(crate) fn affairs_mut(&mut self) -> &mut Affairs {
+        self.affairs.get_or_insert_default()
+    }
+
     /// The port that is probed and that routes lead to by default. One that nobody named, but only
     /// declares, says nothing about a workload that datagrams alone lead to: it counts there only
     /// where its owner asks for a probe of it.
@@ -67,7 +91,8 @@ impl Workload {
     /// one may be half a minute away.
     pub(crate) fn readiness(&self, policy: &Policy) -> Readiness {
         let run = self.sightings.last().and_then(|seen| seen.condition.run());
-        let resumed = run.is_some() && run == self.ready_run;
+        let ready_run = self.affairs().and_then(|affairs| affairs.ready_run);
+        let resumed = run.is_some() && run == ready_run;
         match &policy.readiness {
             Readiness::Auto | Readiness::Engine if resumed => match self.main_port(policy) {
                 Some(_) => Readiness::Tcp,
@@ -103,18 +128,35 @@ impl Workload {
         }
     }
 
+    /// Shuts its gate for good: what was proven holds no longer.
+    pub(crate) fn shut(&mut self) {
+        self.gate.shut();
+        if let Some(affairs) = &mut self.affairs {
+            affairs.proven = None;
+        }
+    }
+
+    /// Ends the wake under way, if one is: how long it took.
+    pub(crate) fn end_wake(&mut self, now: Timestamp) -> Option<WakeTimes> {
+        let affairs = self.affairs.as_mut()?;
+        let times = affairs.wake.take()?.times(now);
+        affairs.last_wake_times = Some(times);
+        Some(times)
+    }
+
     /// Ends the start, probe or rest in flight, if it is this one.
     pub(crate) fn abandon(&mut self, epoch: Epoch) {
-        if self.in_flight.as_ref().is_some_and(|(asked, _)| *asked == epoch)
-            && let Some((_, task)) = self.in_flight.take()
-        {
+        let in_flight = self.affairs.as_mut().map(|affairs| &mut affairs.in_flight);
+        let this = in_flight.and_then(|it| it.take_if(|(asked, _)| *asked == epoch));
+        if let Some((_, task)) = this {
             task.abort();
         }
     }
 
     /// Ends everything that runs on its behalf.
     pub(crate) fn abandon_all(&mut self) {
-        let tasks = [self.drain.take(), self.log.take(), self.in_flight.take().map(|(_, t)| t)];
+        let Some(affairs) = self.affairs.take() else { return };
+        let tasks = [affairs.drain, affairs.log, affairs.in_flight.map(|(_, task)| task)];
         for task in tasks.into_iter().flatten() {
             task.abort();
         }

@@ -99,7 +99,7 @@ pub struct Abilities {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StartOrder {
     /// What to run, for runtimes that keep no definitions of their own.
-    pub launch: Option<LaunchSpec>,
+    pub launch: Option<Arc<LaunchSpec>>,
 }
 
 /// What to run, for the process provider.

@@ -103,7 +103,7 @@ impl Bench for ProcessBench {
             }
         };
         let command = ["/bin/sh".to_owned(), "-c".to_owned(), script].to_vec();
-        StartOrder { launch: Some(LaunchSpec { command, ..LaunchSpec::default() }) }
+        StartOrder { launch: Some(LaunchSpec { command, ..LaunchSpec::default() }.into()) }
     }
 
     async fn by_hand(&self, target: &Target, deed: HandDeed) -> Option<()> {

@@ -1,6 +1,7 @@
 //! Reads what a workload is at its runtime: a target, or a command.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dormouse_core::EnvironmentName;
 use dormouse_providers::{LaunchSpec, Target};
@@ -16,7 +17,7 @@ use super::values;
 pub(crate) struct Home {
     pub(crate) environment: EnvironmentName,
     pub(crate) target: Target,
-    pub(crate) launch: Option<LaunchSpec>,
+    pub(crate) launch: Option<Arc<LaunchSpec>>,
 }
 
 /// Reads what the workload is at its runtime: a target, or a command.
@@ -121,7 +122,7 @@ fn process_home(
         section.flaw(report, entry, flaw.hint(hint));
         return None;
     }
-    Some(Home { environment, target: Target::new(name), launch: Some(launch) })
+    Some(Home { environment, target: Target::new(name), launch: Some(Arc::new(launch)) })
 }
 
 fn check_environment(

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse_core::EnvironmentName;
@@ -39,7 +40,7 @@ impl Settings {
     /// Nothing that we start gets these env vars.
     pub(crate) fn withhold(&mut self, names: &BTreeSet<String>) {
         for launch in self.workloads.iter_mut().filter_map(|draft| draft.launch.as_mut()) {
-            launch.withheld.clone_from(names);
+            Arc::make_mut(launch).withheld.clone_from(names);
         }
         for watch in self.watches.values_mut() {
             watch.withheld.clone_from(names);
@@ -148,7 +149,7 @@ pub(crate) struct Draft {
     pub(crate) name: String,
     pub(crate) environment: EnvironmentName,
     pub(crate) target: Target,
-    pub(crate) launch: Option<LaunchSpec>,
+    pub(crate) launch: Option<Arc<LaunchSpec>>,
     pub(crate) treatment: Treatment,
     pub(crate) needs: Vec<NeedWish>,
     pub(crate) routes: Vec<RouteWish>,

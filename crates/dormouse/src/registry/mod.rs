@@ -7,6 +7,7 @@ mod needs;
 mod routes;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dormouse_core::findings::{Finding, Place};
 use dormouse_core::routes::Pattern;
@@ -48,7 +49,7 @@ pub struct WorkloadSpec {
     /// What its runtime calls it.
     pub target: Target,
     /// What to run, for workloads that are processes.
-    pub launch: Option<LaunchSpec>,
+    pub launch: Option<Arc<LaunchSpec>>,
     /// What its owner wants of its lifecycle. `ports` names every port of its routes, the main one
     /// first.
     pub policy: Policy,

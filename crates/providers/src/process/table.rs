@@ -1,7 +1,7 @@
 //! What this provider knows: its targets, their runs, and the guard over all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dormouse_core::RunId;
 use rustix::process::Signal;
@@ -102,7 +102,7 @@ impl Table {
         let mut state = self.lock();
         state.look_after(target, &self.changes);
         let entry = state.entries.get(target);
-        if let Some((entry, run)) = entry.and_then(|entry| Some((entry, entry.run.as_ref()?))) {
+        if let Some((entry, run)) = entry.and_then(|entry| Some((entry, entry.run()?))) {
             match run.phase() {
                 Phase::Running => return Ok(Begun::Runs(entry.sighting(as_of))),
                 Phase::Launching => *awaited = Some(run.id),
@@ -149,7 +149,7 @@ impl Table {
     pub(super) fn thaw(&self, target: &Target) {
         let mut state = self.lock();
         state.look_after(target, &self.changes);
-        let run = state.entries.get(target).and_then(|entry| entry.run.as_ref());
+        let run = state.entries.get(target).and_then(|entry| entry.run());
         if let Some(run) = run.filter(|run| run.phase() == Phase::Running) {
             run.signal(Signal::CONT);
         }
@@ -158,7 +158,7 @@ impl Table {
     /// Ends a run whose grace is over.
     pub(super) fn kill_overdue(&self, target: &Target, run: RunId) {
         let state = self.lock();
-        let current = state.entries.get(target).and_then(|entry| entry.run.as_ref());
+        let current = state.entries.get(target).and_then(|entry| entry.run());
         if let Some(current) = current.filter(|current| current.id == run) {
             tracing::info!(process = %target, "Killed what did not stop in time");
             current.signal(Signal::KILL);
@@ -172,7 +172,7 @@ impl Table {
         let mut state = self.lock();
         state.look_after_all(&self.changes);
         state.entries.retain(|target, entry| {
-            let keep = targets.contains(target) || entry.run.is_some() || !entry.followed;
+            let keep = targets.contains(target) || entry.run().is_some() || !entry.followed;
             if !keep {
                 self.publish(found(target, Sighting::absent(as_of)));
             }
@@ -204,7 +204,7 @@ impl Table {
     pub(super) fn close(&self, kill_at: Instant) -> Vec<watch::Receiver<Phase>> {
         let mut state = self.lock();
         state.closed = true;
-        let runs = state.entries.values_mut().filter_map(|entry| entry.run.as_mut());
+        let runs = state.entries.values_mut().filter_map(|entry| entry.run_mut());
         let stopped = runs.map(|run| {
             run.stop(Signal::TERM, kill_at);
             run.phases()
@@ -216,10 +216,10 @@ impl Table {
     pub(super) fn abandon(&self) {
         let state = &mut *self.lock();
         state.closed = true;
-        for run in state.entries.values().filter_map(|entry| entry.run.as_ref()) {
+        for run in state.entries.values().filter_map(|entry| entry.run()) {
             run.signal(Signal::KILL);
         }
-        for run in state.entries.values_mut().filter_map(|entry| entry.run.take()) {
+        for run in state.entries.values_mut().filter_map(|entry| entry.take_run()) {
             let group = run.group();
             if run.abandon() {
                 state.ward.remove(group);
@@ -238,7 +238,7 @@ impl Table {
         let mut state = self.lock();
         state.look_after(target, &self.changes);
         let entry = state.entries.get_mut(target).ok_or_else(|| absent(target))?;
-        match &mut entry.run {
+        match entry.run_mut() {
             Some(run) if !rests(run.phase()) => {
                 act(run);
                 Ok(Step::Wait(run.phases()))
@@ -263,7 +263,7 @@ impl State {
         awake.retain(|target| {
             let Some(entry) = entries.get_mut(target) else { return false };
             entry.look(target, ward, changes);
-            entry.run.is_some()
+            entry.run().is_some()
         });
         let groups = self.groups();
         self.ward.look_after_guard(&groups);
@@ -288,7 +288,7 @@ impl State {
         self.starts += 1;
         let id = RunId(u64::from(self.starts) << 32 | u64::from(newborn.leader.id()));
         let entry = self.entries.get(target);
-        let tail = entry.map_or_else(Default::default, |entry| Arc::clone(&entry.tail));
+        let tail = entry.map_or_else(Default::default, Entry::tail);
         let run = Run::new(id, target.clone(), newborn, tail);
         let groups = self.groups();
         let guarded = self.ward.add(run.group(), &groups);
@@ -303,14 +303,14 @@ impl State {
     }
 
     fn groups(&self) -> Vec<rustix::process::Pid> {
-        let awake = self.awake.iter().filter_map(|target| self.entries.get(target)?.run.as_ref());
+        let awake = self.awake.iter().filter_map(|target| self.entries.get(target)?.run());
         awake.map(Run::group).collect()
     }
 
     fn choose_port(&self, target: &Target, spec: &LaunchSpec) -> Result<u16, ProviderError> {
         let others = self.entries.iter().filter(|(other, _)| *other != target);
-        let taken: BTreeSet<u16> = others.filter_map(|(_, entry)| entry.port).collect();
-        let remembered = self.entries.get(target).and_then(|entry| entry.port);
+        let taken: BTreeSet<u16> = others.filter_map(|(_, entry)| entry.port()).collect();
+        let remembered = self.entries.get(target).and_then(Entry::port);
         port::choose(spec.port, remembered, &taken)
     }
 }

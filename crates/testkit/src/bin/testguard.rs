@@ -43,7 +43,7 @@ async fn run(command: &[OsString]) -> Result<(), ProviderError> {
     let provider = ProcessProvider::new(ProcessConfig::new(own_guard))?;
     let command = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let launch = LaunchSpec { command, ..LaunchSpec::default() };
-    let order = StartOrder { launch: Some(launch) };
+    let order = StartOrder { launch: Some(launch.into()) };
     let sighting =
         provider.start(&Target::new("guest"), &order, Instant::now() + START_MAX).await?;
     if let Condition::Running { run, .. } = sighting.condition {

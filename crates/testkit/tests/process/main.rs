@@ -33,7 +33,7 @@ fn provider() -> Arc<ProcessProvider> {
 
 fn order(command: &[&str]) -> StartOrder {
     let command = command.iter().map(|word| (*word).to_owned()).collect();
-    StartOrder { launch: Some(LaunchSpec { command, ..LaunchSpec::default() }) }
+    StartOrder { launch: Some(LaunchSpec { command, ..LaunchSpec::default() }.into()) }
 }
 
 /// Scripts that trap a signal run nothing while they wait: dash forgets one that comes while it
@@ -473,7 +473,7 @@ async fn a_port_that_somebody_uses_is_not_started_upon() {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut order = shell("exec sleep 1000");
-    order.launch.as_mut().unwrap().port = Some(port);
+    Arc::make_mut(order.launch.as_mut().unwrap()).port = Some(port);
     let refused = provider.start(&target(), &order, soon()).await;
     assert!(matches!(refused, Err(ProviderError::Refused(_))), "{refused:?}");
     provider.shutdown().await;
