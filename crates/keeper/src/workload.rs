@@ -185,3 +185,90 @@ impl WakeUnderWay {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use dormouse_core::observation::Health;
+    use dormouse_core::{Condition, fleet};
+    use dormouse_providers::{Address, Sighting, Transport, Via};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::gate::{Published, Summons};
+
+    const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+
+    /// One that runs, declares the TCP port 8080, and publishes a port of each transport.
+    fn workload() -> Workload {
+        let id = WorkloadId::parse("test/w").expect("an id");
+        let published = Arc::new(Published { phase: "unknown", why: String::new() });
+        let summons = Arc::new(Summons::new(Clock::start()));
+        let gate = Arc::new(Gate::new(id, fleet::Key(0), published, summons));
+        let mut workload = Workload::new(Target::new("w"), None, gate);
+        let published = |transport, at| Address::Published {
+            port: 53,
+            transport,
+            at: (Ipv4Addr::LOCALHOST, at).into(),
+        };
+        workload.sightings.see(Sighting {
+            condition: Condition::Running { run: RunId(1), health: Health::Unhealthy },
+            as_of: Instant::now(),
+            addresses: vec![
+                published(Transport::Tcp, 1053),
+                published(Transport::Udp, 2053),
+                Address::Own { ip: OWN, via: Via::Direct },
+            ],
+            default_port: Some(8080),
+        });
+        workload
+    }
+
+    fn policy(ports: &[u16], udp_ports: &[u16], readiness: Readiness) -> Policy {
+        let (ports, udp_ports) = (ports.to_vec(), udp_ports.to_vec());
+        Policy { ports, udp_ports, readiness, ..Policy::default() }
+    }
+
+    #[test]
+    fn a_declared_port_is_not_probed_where_datagrams_are_all_there_is() {
+        let workload = workload();
+        for readiness in [Readiness::Auto, Readiness::Engine] {
+            let port = |policy: &Policy| workload.main_port(policy);
+            assert_eq!(port(&policy(&[], &[53], readiness.clone())), None);
+            assert_eq!(port(&policy(&[], &[], readiness.clone())), Some(8080));
+            assert_eq!(port(&policy(&[9000], &[53], readiness)), Some(9000));
+        }
+        assert_eq!(workload.main_port(&policy(&[], &[53], Readiness::Tcp)), Some(8080));
+    }
+
+    #[test]
+    fn a_resumed_run_has_only_to_answer_again_or_to_run_where_nobody_can_ask() {
+        let mut workload = workload();
+        let (web, game) =
+            (policy(&[80], &[], Readiness::Auto), policy(&[], &[53], Readiness::Auto));
+        assert_eq!(workload.readiness(&web), Readiness::Auto);
+        assert_eq!(workload.readiness(&game), Readiness::Auto);
+        workload.affairs_mut().ready_run = Some(RunId(1));
+        assert_eq!(workload.readiness(&web), Readiness::Tcp);
+        assert_eq!(workload.readiness(&game), Readiness::Running);
+    }
+
+    #[test]
+    fn an_opening_leads_to_ports_of_udp_by_their_own_addresses() {
+        let workload = workload();
+        let opening = |at: Option<SocketAddr>, policy: &Policy| {
+            workload.opening(1, Proven { at, warm: None }, policy)
+        };
+        let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let both = policy(&[53], &[53, 54], Readiness::Auto);
+        let opened = opening(Some(local(1053)), &both);
+        assert_eq!(opened.ports, [(53, local(1053))]);
+        assert_eq!(opened.udp_ports, [(53, local(2053)), (54, (OWN, 54).into())]);
+        let opened = opening(Some((OWN, 53).into()), &both);
+        assert_eq!(opened.udp_ports, [(53, (OWN, 53).into()), (54, (OWN, 54).into())]);
+        let opened = opening(None, &policy(&[], &[53], Readiness::Auto));
+        assert_eq!((opened.ports, opened.udp_ports), (vec![], vec![(53, local(2053))]));
+    }
+}

@@ -15,7 +15,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
@@ -253,6 +253,20 @@ async fn each_start_is_another_instance_and_is_counted() {
         ids.push(instance["id"].clone());
     }
     assert_ne!(ids[0], ids[1]);
+}
+
+#[tokio::test]
+async fn it_sends_datagrams_back() {
+    let free = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+    let _app = App::start(&[&format!("--udp-port={}", free.port())]).await;
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    client.connect(free).await.unwrap();
+    for text in ["one", "", "three"] {
+        client.send(text.as_bytes()).await.unwrap();
+        let mut back = [0; 16];
+        let length = timeout(PATIENCE, client.recv(&mut back)).await.unwrap().unwrap();
+        assert_eq!(&back[..length], text.as_bytes());
+    }
 }
 
 #[tokio::test]
