@@ -12,6 +12,7 @@ use crate::api::guard;
 use crate::api::moment;
 use crate::client::Address;
 use crate::client::stream::take_event;
+use crate::collect::input::{Input, read_to_end};
 use crate::config::check::{Form, all_findings, list, render};
 use crate::config::tree::{Node, Spot, Value};
 use crate::config::{Settings, load_text, quantities, values};
@@ -158,6 +159,27 @@ pub fn server_events(bytes: &[u8]) {
     assert!(whole.iter().all(|event| !event.data.is_empty()));
 }
 
+/// What the parent of a collector writes to it.
+///
+/// # Panics
+/// When it matters how the bytes are cut, a line is read that is none, or a complaint repeats a
+/// value.
+pub fn collect_input(bytes: &[u8]) {
+    let read = |piece_bytes| read_to_end(std::io::BufReader::with_capacity(piece_bytes, bytes));
+    let whole = read(bytes.len().max(1));
+    let told = format!("{whole:?}");
+    assert_eq!(format!("{:?}", read(1)), told);
+    assert_eq!(format!("{:?}", read(7)), told);
+    assert!(whole.len() <= bytes.split(|byte| *byte == b'\n').count());
+    for input in whole {
+        match input {
+            Input::Bad(bad) => assert!(!bad.to_string().contains(CANARY), "a value is in {bad}"),
+            Input::Command(_) | Input::TooLong(_) => {}
+            Input::Ended | Input::Broken(_) => panic!("nothing was read here"),
+        }
+    }
+}
+
 fn addresses(node: &Node) {
     use crate::config::address;
     if let Ok(listen) = address::listen_or_unix(node) {
@@ -212,6 +234,11 @@ mod tests {
     #[test]
     fn the_corpus_of_admin_hosts_holds() {
         replay("admin_host", super::admin_host);
+    }
+
+    #[test]
+    fn the_corpus_of_collect_inputs_holds() {
+        replay("collect_input", super::collect_input);
     }
 
     #[test]

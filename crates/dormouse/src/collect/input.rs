@@ -14,7 +14,7 @@ const BUFFER_KEPT_BYTES: usize = 64 << 10;
 
 /// What was read.
 #[derive(Debug)]
-pub(super) enum Input {
+pub(crate) enum Input {
     /// A line that makes sense.
     Command(CollectCommand),
     /// A line that makes none.
@@ -45,6 +45,14 @@ pub(super) fn open(source: impl Read + Send + 'static) -> io::Result<mpsc::Recei
         }
     })?;
     Ok(receiver)
+}
+
+/// Everything that is read of a source, to its end.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn read_to_end(source: impl BufRead) -> Vec<Input> {
+    let mut lines = Lines::of(source);
+    let read = std::iter::from_fn(|| lines.next().ok());
+    read.take_while(|input| !matches!(input, Input::Ended)).collect()
 }
 
 /// Cuts a source into lines, and passes over those that are too long to be kept.

@@ -14,7 +14,7 @@ mod cycle;
 mod disk;
 mod environment;
 mod environments;
-mod input;
+pub(crate) mod input;
 mod log;
 mod outbox;
 mod pace;

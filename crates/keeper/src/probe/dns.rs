@@ -24,7 +24,7 @@ const CLASS_INTERNET: u16 = 1;
 
 /// What a server said of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Known,
     /// The name exists, without a record of that kind.
     NoRecord,
@@ -93,7 +93,7 @@ fn number(record: Record) -> u16 {
 }
 
 /// What the answer to the question `id` says; none for what is no answer to it.
-fn judge(id: u16, record: Record, mut answer: &[u8]) -> Option<Verdict> {
+pub(crate) fn judge(id: u16, record: Record, mut answer: &[u8]) -> Option<Verdict> {
     let (of, flags) = (answer.try_get_u16().ok()?, answer.try_get_u16().ok()?);
     let (questions, answers) = (answer.try_get_u16().ok()?, answer.try_get_u16().ok()?);
     let _authorities_and_more = answer.try_get_u32().ok()?;

@@ -10,7 +10,7 @@
 
 pub mod command;
 mod connect;
-mod dns;
+pub(crate) mod dns;
 mod error;
 pub(crate) mod grpc;
 mod http;

@@ -15,8 +15,8 @@ use super::endpoint::DockerEndpoint;
 use super::events::{Cursor, Line, Lines};
 use super::json::{ContainerJson, ListingJson, VersionJson};
 use super::logs::{Framing, Tail};
-use super::meter::disk;
 use super::meter::stats::{self, SystemTime};
+use super::meter::{disk, groups};
 use super::sighting;
 use super::vantage::Vantage;
 use crate::Address;
@@ -119,6 +119,16 @@ pub fn stats(bytes: &[u8]) {
     if let Ok(sample) = stats::read(bytes, "c1", 1, SystemTime::OfNobody) {
         assert_eq!((sample.wall_nanos, sample.host_cpu_nanos), (1, None));
     }
+}
+
+/// The kernel's files of counters and of groups.
+///
+/// # Panics
+/// When a folder is believed that is not the container's own, or a sum is none.
+pub fn counters(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    groups::fuzz::counters(&text);
+    groups::fuzz::places(&text);
 }
 
 /// The engine's account of its disk.
@@ -245,6 +255,11 @@ mod tests {
     #[test]
     fn the_corpus_of_stats_holds() {
         replay("stats", super::stats);
+    }
+
+    #[test]
+    fn the_corpus_of_counters_holds() {
+        replay("counters", super::counters);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! chosen is said once.
 
 pub(super) mod disk;
-mod groups;
+pub(super) mod groups;
 mod outlet;
 mod raw;
 pub(super) mod stats;

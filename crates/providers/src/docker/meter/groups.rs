@@ -7,6 +7,8 @@
 
 mod counters;
 mod files;
+#[cfg(any(test, feature = "fuzz"))]
+pub(in crate::docker) mod fuzz;
 mod place;
 
 use std::collections::HashMap;
