@@ -124,7 +124,8 @@ impl Stream {
     /// When the connection breaks.
     pub(crate) async fn next(&mut self) -> Option<Bytes> {
         let frame = self.body.frame().await?;
-        Some(frame.unwrap().into_data().unwrap_or_default())
+        let frame = frame.unwrap_or_else(|error| panic!("the answer broke off: {error}"));
+        Some(frame.into_data().unwrap_or_default())
     }
 }
 

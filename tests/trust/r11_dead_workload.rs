@@ -2,11 +2,12 @@
 //! comes back, and a neighbour that is in use does not feel it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dormouse_wire::Phase;
 
+use crate::harness::admin::Admin;
 use crate::harness::house::House;
 use crate::harness::load::{Load, Outcome};
 use crate::harness::local::process;
@@ -15,6 +16,7 @@ use crate::harness::report::{Report, scale};
 use crate::harness::vitals::{Vitals, memory_kib};
 
 const REQUESTS: usize = 20_000;
+const HELD_MAX: usize = 1_000;
 /// More than may wait at once.
 const CLIENTS: usize = 1_200;
 const HOT_CLIENTS: usize = 4;
@@ -32,10 +34,12 @@ async fn r11_a_dead_workload_costs_its_neighbour_nothing() {
     let _quiet = quiet().await;
     let mut report = Report::of("R11");
     let requests = REQUESTS * scale() / 4;
-    let held = "held = { requests = 1000, per_client = 1000 }\nwake_timeout = \"3s\"";
+    // All of them have one address.
+    let held = format!("held = {{ requests = {HELD_MAX}, per_client = {CLIENTS} }}");
+    let held = held + "\nwake_timeout = \"3s\"";
     let configuration = process("hot", &[], "")
         + &process("alive", &[], "")
-        + &process("dead", &["NEVER_LISTEN=1"], held);
+        + &process("dead", &["NEVER_LISTEN=1"], &held);
     let house = House::start(&configuration).await;
     for name in ["hot", "alive"] {
         Load::on(house.http, &format!("{name}.test"), 1).send(1).await;
@@ -49,8 +53,8 @@ async fn r11_a_dead_workload_costs_its_neighbour_nothing() {
     let before = Vitals::of(&house).await;
 
     let beside_dead = hot(&house).run();
-    let peak_kib = Arc::new(AtomicU64::new(0));
-    let watch = tokio::spawn(watch_memory(house.pid(), Arc::clone(&peak_kib)));
+    let peak = Arc::new(Peak::default());
+    let watch = tokio::spawn(watch((house.pid(), house.admin), Arc::clone(&peak)));
     let dead = Load::on(house.http, "dead.test", CLIENTS).send(requests).await;
     let beside_dead = beside_dead.end().await;
     watch.abort();
@@ -58,7 +62,12 @@ async fn r11_a_dead_workload_costs_its_neighbour_nothing() {
     report.cases(served("the neighbour", &beside_dead));
     report.cases(served("the living one", &living));
     report.case(check_refused(&dead, requests));
-    let crowd_kib = peak_kib.load(Ordering::Relaxed).saturating_sub(before.memory_kib);
+    let waited = peak.waiting.load(Ordering::Relaxed);
+    // Whoever is just being refused is counted for a moment.
+    let waited_max = HELD_MAX + (CLIENTS - HELD_MAX) / 2;
+    let bounded = (HELD_MAX / 2..=waited_max).contains(&waited);
+    report.case(if bounded { Ok(()) } else { Err(format!("{waited} waited at once")) });
+    let crowd_kib = peak.kib.load(Ordering::Relaxed).saturating_sub(before.memory_kib);
     let crowd_kib_max = CLIENT_KIB_MAX * CLIENTS as u64;
     report.case(if crowd_kib <= crowd_kib_max {
         Ok(())
@@ -73,17 +82,26 @@ async fn r11_a_dead_workload_costs_its_neighbour_nothing() {
     report.finish(format_args!(
         "requests; {requests} to a dead workload were answered {:?}; its neighbour's p99 {p99:.1?}, \
          {slower:.2} times that beside as many to a living one, alone {:.1?}; {crowd_kib} KiB for \
-         {CLIENTS} clients at once, {stays} stay",
+         {CLIENTS} clients at once, of whom {waited} waited, {stays} stay",
         dead.statuses,
         alone.percentile(99),
     ));
 }
 
-async fn watch_memory(pid: u32, peak_kib: Arc<AtomicU64>) {
+/// The most that was seen.
+#[derive(Default)]
+struct Peak {
+    kib: AtomicU64,
+    waiting: AtomicUsize,
+}
+
+async fn watch((pid, admin): (u32, Admin), peak: Arc<Peak>) {
     let mut looks = tokio::time::interval(Duration::from_millis(50));
     loop {
         looks.tick().await;
-        peak_kib.fetch_max(memory_kib(pid), Ordering::Relaxed);
+        peak.kib.fetch_max(memory_kib(pid), Ordering::Relaxed);
+        let waiting = admin.workload("dead").await.waiting;
+        peak.waiting.fetch_max(waiting as usize, Ordering::Relaxed);
     }
 }
 

@@ -1,7 +1,7 @@
 //! R14: random graphs of needs. Nothing starts before what it needs is up, and nothing ends while
 //! one that needs it is still running, by the engine's own record.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +19,26 @@ use crate::harness::{PATIENCE, eventually};
 const GRAPHS: usize = 30;
 const NODES_MAX: u64 = 8;
 const VISITS: u64 = 5;
+const SLOW_MS_MAX: u64 = 80;
 /// Visitors come and go while others sleep already.
 const OVER: Duration = Duration::from_secs(4);
 
-/// What each workload needs, by name. Only what comes before it, so that there is no circle.
-type Graph = BTreeMap<String, Vec<(String, &'static str)>>;
+/// The workloads by name. Each needs only what comes before it, so that there is no circle.
+type Graph = BTreeMap<String, Node>;
+
+/// One workload.
+struct Node {
+    needs: Vec<Need>,
+    /// It listens so long after its start.
+    slow: Duration,
+}
+
+/// What another workload has to have reached.
+struct Need {
+    on: String,
+    /// As a configuration has it; `ready` where it says nothing.
+    until: &'static str,
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r14_the_order_of_needs_is_kept_in_random_graphs() {
@@ -35,11 +50,11 @@ async fn r14_the_order_of_needs_is_kept_in_random_graphs() {
         draw(&mut graph, index, &mut dice);
     }
     let mut configuration = fakes::environment(engine.socket());
-    for (name, needs) in &graph {
-        let slow = Duration::from_millis(dice.below(80));
-        let spec = fakes::container(name).behaving(|it| it.listen_delay = slow);
+    for (name, node) in &graph {
+        let spec = fakes::container(name).behaving(|it| it.listen_delay = node.slow);
         engine.by_hand().create(spec).unwrap();
-        let needs: Vec<_> = needs.iter().map(|(on, until)| format!("\"{on}{until}\"")).collect();
+        let word = |need: &Need| format!("\"{}{}\"", need.on, need.until);
+        let needs: Vec<_> = node.needs.iter().map(word).collect();
         let keys = format!("idle_timeout = \"300ms\"\nneeds = [{}]", needs.join(", "));
         configuration += &fakes::workload(name, &keys);
     }
@@ -77,33 +92,43 @@ fn draw(graph: &mut Graph, index: usize, dice: &mut Dice) {
         for earlier in 0..node {
             if dice.below(3) == 0 {
                 let until = *dice.pick(&["", ":ready", ":started"]);
-                needs.push((format!("g{index}-{earlier}"), until));
+                needs.push(Need { on: format!("g{index}-{earlier}"), until });
             }
         }
-        graph.insert(format!("g{index}-{node}"), needs);
+        let slow = Duration::from_millis(dice.below(SLOW_MS_MAX));
+        graph.insert(format!("g{index}-{node}"), Node { needs, slow });
     }
 }
 
 /// Follows what the engine did, in its own order.
 fn judge(engine: &FakeEngine, graph: &Graph) -> (Vec<Result<(), String>>, usize) {
-    let mut running = BTreeSet::new();
+    // Since when it has run.
+    let mut running = BTreeMap::new();
     let (mut outcomes, mut moves) = (Vec::new(), 0);
     for event in engine.events() {
-        let Some(needs) = graph.get(event.name()) else { continue };
+        let Some(Node { needs, .. }) = graph.get(event.name()) else { continue };
         let name = event.name().to_owned();
         match event.action.as_str() {
             "start" => {
                 moves += 1;
-                for (on, _) in needs {
-                    let up = running.contains(on);
-                    outcomes.push(up.then_some(()).ok_or(format!("{name} started before {on}")));
+                for Need { on, until } in needs {
+                    let began = running.get(on).copied();
+                    let up = match *until {
+                        ":started" => began.is_some(),
+                        // Nobody can know that it is ready before it listens.
+                        _ => began.is_some_and(|began| {
+                            Duration::from_nanos(event.time_nano - began) >= graph[on].slow
+                        }),
+                    };
+                    let told = || format!("{name} started before {on} was there{until}");
+                    outcomes.push(up.then_some(()).ok_or_else(told));
                 }
-                running.insert(name);
+                running.insert(name, event.time_nano);
             }
             "die" => {
                 moves += 1;
-                let needs_it = |other: &&String| graph[*other].iter().any(|(on, _)| *on == name);
-                let left = running.iter().find(needs_it);
+                let needs_it = |other: &&String| graph[*other].needs.iter().any(|it| it.on == name);
+                let left = running.keys().find(needs_it);
                 outcomes.push(match left {
                     Some(left) => Err(format!("{name} ended while {left} was running")),
                     None => Ok(()),

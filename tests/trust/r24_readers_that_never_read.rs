@@ -80,12 +80,11 @@ async fn r24_readers_that_never_read_slow_down_nobody() {
 
     // Those of the admin side have missed more than may wait for them.
     let admins = lazy.split_off(VISITORS);
-    let mut dropped = 0;
-    for reader in admins {
-        let end = timeout(DROPPED_WITHIN, reader.end()).await;
-        dropped += usize::from(end.is_ok());
-        report.case(end.map_err(|_| "a reader that fell behind was not dropped"));
-    }
+    let ends = admins.into_iter().map(|reader| timeout(DROPPED_WITHIN, reader.end()));
+    let ends = futures_util::future::join_all(ends).await;
+    let dropped = ends.iter().filter(|end| end.is_ok()).count();
+    let told = "a reader that fell behind was not dropped";
+    report.cases(ends.into_iter().map(|end| end.map_err(|_| told)));
     drop(lazy);
     let left = async || Vitals::of(&house).await.beyond(before).files < 64;
     eventually(DROPPED_WITHIN, "the files of all readers are closed", left).await;

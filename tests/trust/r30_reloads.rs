@@ -11,6 +11,8 @@ use crate::harness::vitals::Vitals;
 
 const RELOADS: usize = 120;
 const NAMES: [&str; 2] = ["a", "b"];
+/// Others that each version has, all but one of them as the version before.
+const ADDED: usize = 4;
 const CLIENTS: usize = 2;
 const REQUEST_EVERY: Duration = Duration::from_millis(10);
 /// After the first reloads, what may be added by all others.
@@ -39,6 +41,13 @@ async fn r30_reloads_fail_nothing_and_leave_nothing_behind() {
         let added = format!("added-{version}");
         let known = house.admin.find(&added).await.is_some();
         report.case(if known { Ok(()) } else { Err(format!("{added} is not there")) });
+        let (there, wanted) =
+            (house.admin.workloads().await.len(), NAMES.len() + ADDED.min(version + 1));
+        report.case(if there == wanted {
+            Ok(())
+        } else {
+            Err(format!("reload {version}: {there} workloads, not {wanted}"))
+        });
         if version == RELOADS / 3 {
             warm = Some(Vitals::of(&house).await);
         }
@@ -63,7 +72,7 @@ fn configuration(version: usize) -> String {
     let seconds = 600 + version;
     let keys = format!("idle_timeout = \"{seconds}s\"\nheld = {{ requests = {seconds} }}");
     let mut text: String = NAMES.iter().map(|name| process(name, &[], &keys)).collect();
-    for other in version.saturating_sub(3)..=version {
+    for other in (version + 1).saturating_sub(ADDED)..=version {
         let hosts = format!("routes = [{{ host = \"*.v{version}-{other}.test\", port = 81 }}]");
         text += &process(&format!("added-{other}"), &[], &hosts);
     }
