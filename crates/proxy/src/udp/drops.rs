@@ -18,6 +18,8 @@ pub enum UdpDropped {
     TooLong,
     /// The system did not take it, for want of room or by its rules.
     SendFailed,
+    /// The listener's own buffer was full: it was not received in time.
+    Overrun,
     /// The listener ended, or led elsewhere, while it waited.
     Ended,
 }
@@ -28,13 +30,14 @@ pub struct UdpDrops([AtomicU64; UdpDropped::ALL.len()]);
 
 impl UdpDropped {
     /// All of them, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::QueueFull,
         Self::TooManyFlows,
         Self::Denied,
         Self::Unreachable,
         Self::TooLong,
         Self::SendFailed,
+        Self::Overrun,
         Self::Ended,
     ];
 
@@ -47,6 +50,7 @@ impl UdpDropped {
             Self::Unreachable => "unreachable",
             Self::TooLong => "too_long",
             Self::SendFailed => "send_failed",
+            Self::Overrun => "overrun",
             Self::Ended => "ended",
         }
     }
@@ -110,6 +114,6 @@ mod tests {
             drops.count(why, n + 1);
         }
         let counts = drops.read().map(|(_, count)| count);
-        assert_eq!(counts, [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(counts, [1, 2, 3, 4, 5, 6, 7, 8]);
     }
 }

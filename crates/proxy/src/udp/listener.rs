@@ -17,7 +17,7 @@ use super::backlog::Room;
 use super::drops::UdpDropped;
 use super::flow::{Flow, Taken};
 use super::site::{Destination, UdpRoute};
-use super::socket::{Peer, UdpListener, with_buffer};
+use super::socket::{Peer, Received, UdpListener, with_buffer};
 use super::tending::tend;
 use crate::gatekeeper::Gatekeeper;
 use crate::proxy::Shared;
@@ -102,7 +102,8 @@ impl<G: Gatekeeper> Hall<G> {
         with_buffer(|buffer| {
             for _ in 0..BURST {
                 match self.listener.try_receive(buffer) {
-                    Ok((peer, length)) => {
+                    Ok(Received { peer, length, overrun }) => {
+                        self.count_overrun(overrun);
                         self.pass_on(&destination, peer, &buffer[..length], tasks);
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -111,6 +112,13 @@ impl<G: Gatekeeper> Hall<G> {
             }
             Ok(())
         })
+    }
+
+    fn count_overrun(&self, datagrams: u32) {
+        if datagrams > 0 {
+            let datagrams = usize::try_from(datagrams).unwrap_or(usize::MAX);
+            self.room.drops.count(UdpDropped::Overrun, datagrams);
+        }
     }
 
     fn pass_on(

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use dormouse_core::limits::UDP_DATAGRAM_BYTES_MAX;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
@@ -21,25 +22,29 @@ use tokio::net::UdpSocket;
 #[derive(Debug)]
 pub struct UdpListener {
     socket: UdpSocket,
-    bound: Bound,
+    /// Datagrams that the system had dropped in all when it last told; it counts around.
+    overrun: AtomicU32,
 }
 
 /// Who is at the other end, and which of our addresses they wrote to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Peer {
     pub(super) client: SocketAddr,
-    /// Absent where the socket has only one address, or the datagram went to many receivers.
+    /// Absent where the socket has only one address, or the system does not know one of ours.
     pub(super) local: Option<IpAddr>,
 }
 
-/// What the socket is bound to.
+/// One datagram, which lies in a buffer.
 #[derive(Clone, Copy, Debug)]
-enum Bound {
-    OneAddress,
-    EveryAddress,
+pub(super) struct Received {
+    pub(super) peer: Peer,
+    pub(super) length: usize,
+    /// Datagrams that the system has dropped since the one before, because nobody received them
+    /// in time.
+    pub(super) overrun: u32,
 }
 
-/// Room for the two messages that a datagram to every address brings along.
+/// Room for the messages that a datagram brings along: two addresses at most, and a number.
 const CONTROL_BYTES: usize = 128;
 
 /// Bytes of datagrams that the system keeps until they are received.
@@ -66,17 +71,14 @@ impl UdpListener {
         socket.set_nonblocking(true)?;
         // A herd comes all at once; the system grants what it allows.
         set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES)?;
-        let bound = match address.ip().is_unspecified() {
-            false => Bound::OneAddress,
-            true => {
-                setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-                if address.is_ipv6() {
-                    setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
-                }
-                Bound::EveryAddress
-            }
-        };
-        Ok(Self { socket: UdpSocket::from_std(socket)?, bound })
+        setsockopt(&socket, sockopt::RxqOvfl, &1)?;
+        if address.ip().is_unspecified() {
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        }
+        if address.ip().is_unspecified() && address.is_ipv6() {
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        }
+        Ok(Self { socket: UdpSocket::from_std(socket)?, overrun: AtomicU32::new(0) })
     }
 
     /// Where it listens.
@@ -93,16 +95,8 @@ impl UdpListener {
     }
 
     /// Receives one datagram into `buffer`, if there is one.
-    pub(super) fn try_receive(&self, buffer: &mut [u8]) -> io::Result<(Peer, usize)> {
-        match self.bound {
-            Bound::OneAddress => {
-                let (length, client) = self.socket.try_recv_from(buffer)?;
-                Ok((Peer { client, local: None }, length))
-            }
-            Bound::EveryAddress => {
-                self.socket.try_io(Interest::READABLE, || self.receive_message(buffer))
-            }
-        }
+    pub(super) fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        self.socket.try_io(Interest::READABLE, || self.receive_message(buffer))
     }
 
     /// Sends an answer, if the system takes it at once.
@@ -115,7 +109,7 @@ impl UdpListener {
         self.socket.async_io(Interest::WRITABLE, || self.send_message(peer, answer)).await
     }
 
-    fn receive_message(&self, buffer: &mut [u8]) -> io::Result<(Peer, usize)> {
+    fn receive_message(&self, buffer: &mut [u8]) -> io::Result<Received> {
         CONTROL.with_borrow_mut(|control| {
             let mut parts = [IoSliceMut::new(buffer)];
             let fd = self.socket.as_raw_fd();
@@ -123,9 +117,13 @@ impl UdpListener {
             let message = recvmsg::<SockaddrStorage>(fd, &mut parts, Some(control), flags)?;
             let client = message.address.as_ref().and_then(client_of);
             let client = client.ok_or(io::ErrorKind::InvalidData)?;
-            // What is cut off of the messages only costs the local address.
-            let local = message.cmsgs().ok().and_then(local_of);
-            Ok((Peer { client, local }, message.bytes))
+            // A datagram without its messages is a datagram still.
+            let told = message.cmsgs().ok().map(told_by).unwrap_or_default();
+            let overrun = told
+                .overrun
+                .map_or(0, |now| now.wrapping_sub(self.overrun.swap(now, Ordering::Relaxed)));
+            let peer = Peer { client, local: told.local };
+            Ok(Received { peer, length: message.bytes, overrun })
         })
     }
 
@@ -158,22 +156,32 @@ fn client_of(address: &SockaddrStorage) -> Option<SocketAddr> {
     v4.or_else(|| address.as_sockaddr_in6().map(|at| SocketAddr::V6((*at).into())))
 }
 
-/// The address that an answer may come from. A socket of both families tells it twice for IPv4,
-/// and only the message of IPv4 knows our own address where the datagram was a broadcast.
-fn local_of(messages: impl Iterator<Item = ControlMessageOwned>) -> Option<IpAddr> {
-    let mut local = None;
+/// What the system tells beside a datagram.
+#[derive(Default)]
+struct Told {
+    /// The address that an answer may come from.
+    local: Option<IpAddr>,
+    /// Every datagram that it has dropped so far.
+    overrun: Option<u32>,
+}
+
+/// A socket of both families tells the address twice for IPv4, and only the message of IPv4 knows
+/// our own where the datagram was a broadcast.
+fn told_by(messages: impl Iterator<Item = ControlMessageOwned>) -> Told {
+    let (mut v4, mut v6, mut overrun) = (None, None, None);
     for message in messages {
         match message {
             ControlMessageOwned::Ipv4PacketInfo(info) => {
-                let address = Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes());
-                return (!address.is_unspecified()).then_some(IpAddr::V4(address));
+                v4 = Some(Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()));
             }
             ControlMessageOwned::Ipv6PacketInfo(info) => {
-                let address = IpAddr::from(info.ipi6_addr.s6_addr);
-                local = (!address.is_unspecified() && !address.is_multicast()).then_some(address);
+                v6 = Some(IpAddr::from(info.ipi6_addr.s6_addr));
             }
+            ControlMessageOwned::RxqOvfl(dropped) => overrun = Some(dropped),
             _ => {}
         }
     }
-    local
+    let local = v4.map(IpAddr::V4).or(v6);
+    let local = local.filter(|address| !address.is_unspecified() && !address.is_multicast());
+    Told { local, overrun }
 }

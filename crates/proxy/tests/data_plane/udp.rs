@@ -346,6 +346,25 @@ async fn a_port_that_the_workload_does_not_have_is_counted() {
     until("the flow is forgotten", || plane.gate.leases() == 0).await;
 }
 
+#[tokio::test]
+async fn what_the_system_drops_before_it_is_received_is_counted_too() {
+    const SENT: u64 = 50_000;
+    let plane = Plane::new().await;
+    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    // Nobody receives meanwhile: this runtime has one thread.
+    for _ in 0..SENT {
+        client.send_to(b"x", plane.address).unwrap();
+    }
+    let failure = Failure::new(FailureKind::NeverReady, "no");
+    plane.gate.deny(Denial { failure, retry_after: Duration::from_secs(1) });
+    until("the room is empty again, and the next one tells", || {
+        client.send_to(b"x", plane.address).unwrap();
+        plane.dropped(UdpDropped::Overrun) > 0
+    })
+    .await;
+    assert!(plane.dropped(UdpDropped::Overrun) < SENT);
+}
+
 /// A machine has many addresses, and a client takes answers only from the one it wrote to.
 #[tokio::test]
 async fn answers_come_from_the_address_that_the_client_wrote_to() {
