@@ -9,14 +9,16 @@ use std::time::Duration;
 use dormouse_core::policy::Rest;
 use dormouse_core::{Condition, limits};
 use dormouse_providers::docker::DockerEndpoint;
-use dormouse_providers::{FeedItem, Provider, ProviderError};
+use dormouse_providers::{FeedItem, Provider, ProviderError, Target};
 use dormouse_testkit::engine::{
     ApiVersion, ContainerSpec, EngineConfig, EventFaults, FakeEngine, Fault, OnTerm, Rule,
     Survivors, stock,
 };
 use tokio::time::Instant;
 
-use place::{Place, is_absent, is_running, is_stopped, provider_at, soon, targets, until};
+use place::{
+    Place, is_absent, is_paused, is_running, is_stopped, provider_at, soon, targets, until,
+};
 
 fn own(name: &str) -> ContainerSpec {
     stock::obedient(name).label("dormouse.enable", "true")
@@ -335,10 +337,73 @@ async fn a_status_is_never_believed() {
         let rested = place.rest(&target, Rest::Stop, Duration::ZERO).await.unwrap();
         assert!(is_stopped(rested.condition));
     }
+    place.feed().resync().await;
+    for status in [204, 304, 404, 500] {
+        assert!(is_running(place.start(&target).await.unwrap().condition));
+        place.rest(&target, Rest::Pause, Duration::ZERO).await.unwrap();
+        faults.add(Rule::any(lie(status)).path("/unpause").times(1));
+        assert!(is_running(place.start(&target).await.unwrap().condition), "{status}");
+    }
+    place.rest(&target, Rest::Stop, Duration::ZERO).await.unwrap();
     faults.add(Rule::any(lie(204)).path("/start"));
     let deadline = Instant::now() + Duration::from_millis(300);
     let never = place.provider.start(&target, &Default::default(), deadline).await;
     assert_eq!(never.unwrap_err(), ProviderError::Timeout("start"));
+}
+
+/// An engine whose events are lost: what its provider knows is what it was answered.
+async fn without_events(place: &Place) -> Target {
+    let lost = EventFaults { lost: 1.0, ..EventFaults::default() };
+    place.as_fake().faults().set_events(lost);
+    let target = place.create(own("app")).await;
+    place.feed().resync().await;
+    place.start(&target).await.unwrap();
+    target
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wake_from_pause_is_an_unpause_and_one_look() {
+    for place in [Place::fake().await, Place::podman().await, Place::newest().await] {
+        let target = without_events(&place).await;
+        place.rest(&target, Rest::Pause, Duration::ZERO).await.unwrap();
+        let before = place.as_fake().calls().len();
+        let woken = place.start(&target).await.unwrap();
+        assert!(is_running(woken.condition) && !woken.addresses.is_empty());
+        let calls = place.as_fake().calls().split_off(before);
+        let calls: Vec<&str> = calls.iter().map(|call| call.op.as_str()).collect();
+        assert_eq!(calls, ["unpause", "inspect"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_paused_and_is_not_any_more_is_started_all_the_same() {
+    for place in [Place::fake().await, Place::podman().await, Place::newest().await] {
+        let target = without_events(&place).await;
+        let other = place.target("other");
+        for change in 0..4 {
+            place.rest(&target, Rest::Pause, Duration::ZERO).await.unwrap();
+            let paused = place.condition(&target).await;
+            match change {
+                0 => place.unpause_by_hand(&target).await,
+                1 => place.kill_by_hand(&target, "KILL").await,
+                2 => {
+                    place.remove_by_hand(&target).await;
+                    place.create(own("app")).await;
+                }
+                _ => {
+                    place.rename_by_hand(&target, &other).await;
+                    place.create(own("app")).await;
+                }
+            }
+            let started = place.start(&target).await.unwrap().condition;
+            assert!(is_running(started), "after change {change}: {started:?}");
+            assert_eq!(started.run() == paused.run(), change == 0);
+        }
+        assert!(is_paused(place.condition(&other).await), "nobody asked for it");
+        place.remove_by_hand(&target).await;
+        let gone = place.start(&target).await;
+        assert_eq!(gone.unwrap_err(), ProviderError::Absent(target));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -287,6 +287,14 @@ pub(super) fn found_entry(target: Target, entry: &EntryJson, as_of: Instant) -> 
     Found { target, labels: sighting::labels(&entry.labels), sighting }
 }
 
+/// Where to ask something of what bears this name and of nothing else. `None` where the name may be
+/// the beginning of an id, for which the engine takes it when nothing bears it.
+pub(super) fn path_by_name(target: &Target, what: &str) -> Option<String> {
+    let name = target.as_str();
+    let is_like_an_id = name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_name(name) && !is_like_an_id).then(|| format!("/containers/{name}/{what}"))
+}
+
 /// Whether an engine would let anything be called that; such a name can stand in a path.
 fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric())
@@ -308,7 +316,8 @@ pub(super) fn encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{encoded, is_name};
+    use super::{encoded, is_name, path_by_name};
+    use crate::Target;
 
     #[test]
     fn only_what_an_engine_takes_for_a_name_is_asked_for() {
@@ -317,6 +326,15 @@ mod tests {
         }
         for name in ["", "..", "-x", "a/../b", "a?b", "ü", "a\r\n", "a b"] {
             assert!(!is_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_the_beginning_of_an_id_is_not_asked_for_unseen() {
+        let path = |name| path_by_name(&Target::new(name), "unpause");
+        assert_eq!(path("web").as_deref(), Some("/containers/web/unpause"));
+        for name in ["db", "cafe", "0a1", "", "a/../b"] {
+            assert_eq!(path(name), None, "{name}");
         }
     }
 

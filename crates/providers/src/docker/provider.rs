@@ -168,7 +168,8 @@ impl Provider for DockerProvider {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Sighting, ProviderError>> {
         Box::pin(async move {
-            let started = start::start(&self.engine, target, deadline);
+            let known = self.hub.known(target).map(|found| found.sighting.condition);
+            let started = start::start(&self.engine, target, known, deadline);
             self.noted(target, bounded("start", deadline, started).await)
         })
     }

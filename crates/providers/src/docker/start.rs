@@ -5,11 +5,12 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use super::client::{Call, CallError};
-use super::engine::{Engine, Look};
+use super::engine::{Engine, Look, path_by_name};
 use super::pace::Pace;
 use crate::{ProviderError, Sighting, Target};
 
 const DURING: &str = "start";
+const UNPAUSE: &str = "unpause";
 /// How many answers may be lost on the way before the engine counts as unreachable.
 const CUTS_MAX: u32 = 3;
 
@@ -26,14 +27,22 @@ pub(super) enum Outcome {
     Unknown,
 }
 
-/// Acts, looks, compares, and again until it runs or cannot.
+/// Acts, looks, compares, and again until it runs or cannot. What was paused when it was last
+/// `known` is told to go on before the first look: where that is right, a look is saved on the way
+/// of whoever waits, and where it is not, the engine does nothing and the look says what to do.
 pub(super) async fn start(
     engine: &Engine,
     target: &Target,
+    known: Option<Condition>,
     deadline: Instant,
 ) -> Result<Sighting, ProviderError> {
     let mut pace = Pace::new(engine, target, deadline, DURING);
     let mut attempt = Attempt::default();
+    if let (Some(Condition::Paused { .. }), Some(path)) = (known, path_by_name(target, UNPAUSE)) {
+        let call = Call::post(UNPAUSE, path);
+        let unpaused = outcome(engine.client.command(&call, deadline).await);
+        unpaused.map_err(|error| error.into_provider(None, DURING))?;
+    }
     loop {
         let look = engine.look(target, deadline).await;
         let look = look.map_err(|error| error.into_provider(None, DURING))?;
@@ -106,7 +115,7 @@ impl Attempt {
             (Condition::Paused { .. } | Condition::Stopped { .. }, Some(message)) => {
                 Err(ProviderError::Refused(message))
             }
-            (Condition::Paused { .. }, None) => Ok(Next::Order("unpause")),
+            (Condition::Paused { .. }, None) => Ok(Next::Order(UNPAUSE)),
             (Condition::Stopped { exit_code }, None) => self.after_end(look, exit_code),
         }
     }

@@ -151,6 +151,14 @@ impl Place {
         }
     }
 
+    pub async fn unpause_by_hand(&self, target: &Target) {
+        let name = target.as_str();
+        match &self.engine {
+            Engine::Fake(engine) => said(engine.by_hand().unpause(name).await),
+            Engine::Real(engine) => engine.unpause(name).await.unwrap(),
+        }
+    }
+
     pub async fn kill_by_hand(&self, target: &Target, signal: &str) {
         let name = target.as_str();
         match &self.engine {
