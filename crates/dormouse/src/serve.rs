@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse_keeper::{Handle, Keeper, KeeperSettings};
-use dormouse_proxy::{Proxy, ProxySettings};
+use dormouse_proxy::{Proxy, ProxySettings, Workers};
 use dormouse_store::{SqliteStore, Store, StoreError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -79,6 +79,9 @@ pub enum ServeError {
         #[source]
         source: StoreError,
     },
+    /// The system gives no threads, or no descriptors for them.
+    #[error("the threads that serve visitors")]
+    Threads(#[source] io::Error),
     /// The system gives no signals.
     #[error("the signals that end the process")]
     Signals(#[source] io::Error),
@@ -146,11 +149,14 @@ impl House {
             recalled,
             shutdown: ends.keeper.clone(),
         });
-        let proxy = Proxy::new(Arc::new(Gatekeeping), proxy_settings(&gateway));
+        let workers = Workers::begin(cores()).map_err(ServeError::Threads)?;
+        let settings = proxy_settings(&gateway);
+        let proxy = Proxy::on_workers(Arc::new(Gatekeeping), settings, workers.clone());
         let attended = Attended { end: ends.visitors.clone(), ..Attended::default() };
         let (conductor, score) =
             Conductor::begin(reloader, keeper.clone(), &proxy, attended.clone()).await?;
-        metrics.connect(Traffic { counters: proxy.counters(), sites: score.sites.clone() });
+        let sites = score.sites.clone();
+        metrics.connect(Traffic { counters: proxy.counters(), sites, workers });
         let (pins, shelf) = Pins::spawn(keeper.clone(), Arc::clone(&store), ends.household.clone());
         let pins = Arc::new(pins);
         restore(&pins).await;
@@ -270,6 +276,11 @@ fn proxy_settings(gateway: &Gateway) -> ProxySettings {
         drain: gateway.drain,
         ..ProxySettings::default()
     }
+}
+
+/// As many threads serve visitors as there are processors to run them.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// A herd of ten thousand visitors is twenty thousand sockets: takes what the system grants.

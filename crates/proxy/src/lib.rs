@@ -18,6 +18,7 @@ mod settings;
 mod site;
 mod udp;
 mod waiting;
+mod workers;
 
 pub use counters::{CodeClass, CodeClasses, Counters, HeldRejected, SiteCounters};
 #[cfg(any(test, feature = "fuzz"))]
@@ -28,3 +29,4 @@ pub use proxy::{Proxy, Routes, Sites};
 pub use settings::ProxySettings;
 pub use site::{Held, Loading, Scheme, Site};
 pub use udp::{UdpDropped, UdpDrops, UdpListener, UdpRoute, UdpSite};
+pub use workers::Workers;

@@ -16,6 +16,7 @@ use crate::gatekeeper::Gatekeeper;
 use crate::http::client::Client;
 use crate::http::connection;
 use crate::proxy::Shared;
+use crate::workers::{Seat, Workers};
 
 /// How the connections of a listener learn that they should end.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +71,7 @@ async fn accept_all<G: Gatekeeper>(
             Ok((stream, peer)) => {
                 let trusted = shared.settings.trusts(peer.ip());
                 let client = Client::new(peer, trusted, tasks.clone(), ending.clone());
-                tasks.spawn(run(Arc::clone(shared), stream, Arc::new(client), place));
+                begin(shared, stream, Arc::new(client), place);
             }
             Err(error) => {
                 debug!(%error, "Could not accept a connection");
@@ -80,14 +81,36 @@ async fn accept_all<G: Gatekeeper>(
     }
 }
 
-async fn run<G: Gatekeeper>(
-    shared: Arc<Shared<G>>,
+/// Has a connection served where connections are.
+fn begin<G: Gatekeeper>(
+    shared: &Arc<Shared<G>>,
     stream: TcpStream,
     client: Arc<Client>,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
+) {
+    let seat = shared.workers.as_ref().map_or_else(Seat::here, Workers::seat);
+    let (tasks, runtime) = (client.tasks.clone(), seat.runtime.clone());
+    match stream.into_std() {
+        Ok(stream) => {
+            tasks.spawn_on(run(Arc::clone(shared), stream, client, (place, seat)), &runtime);
+        }
+        Err(error) => debug!(%error, "Could not take a connection along"),
+    }
+}
+
+async fn run<G: Gatekeeper>(
+    shared: Arc<Shared<G>>,
+    stream: std::net::TcpStream,
+    client: Arc<Client>,
+    _place: (OwnedSemaphorePermit, Seat),
 ) {
     count_one(&shared.counters.connections_accepted);
     let _open = Gauge::raise(&shared.counters.connections_open);
-    stream.set_nodelay(true).ok();
-    connection::serve(&shared, stream, &client).await;
+    match TcpStream::from_std(stream) {
+        Ok(stream) => {
+            stream.set_nodelay(true).ok();
+            connection::serve(&shared, stream, &client).await;
+        }
+        Err(error) => debug!(%error, "Could not wait for a connection"),
+    }
 }

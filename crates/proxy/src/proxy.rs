@@ -17,6 +17,7 @@ use crate::settings::ProxySettings;
 use crate::site::Site;
 use crate::udp::{self, UdpListener, UdpRoute};
 use crate::waiting::WaitingRooms;
+use crate::workers::Workers;
 
 /// The table that leads from requests to sites.
 pub type Sites<K> = RouteTable<Arc<Site<K>>>;
@@ -36,11 +37,22 @@ pub(crate) struct Shared<G: Gatekeeper> {
     pub(crate) rooms: Arc<WaitingRooms>,
     pub(crate) pages: Pages,
     pub(crate) counters: Arc<Counters>,
+    /// Who serves connections, where it is not the runtime that accepts them.
+    pub(crate) workers: Option<Workers>,
 }
 
 impl<G: Gatekeeper> Proxy<G> {
-    /// A data plane without routes.
+    /// A data plane without routes, which serves connections where it accepts them.
     pub fn new(gatekeeper: Arc<G>, settings: ProxySettings) -> Self {
+        Self::build(gatekeeper, settings, None)
+    }
+
+    /// A data plane without routes, whose connections are served by these threads.
+    pub fn on_workers(gatekeeper: Arc<G>, settings: ProxySettings, workers: Workers) -> Self {
+        Self::build(gatekeeper, settings, Some(workers))
+    }
+
+    fn build(gatekeeper: Arc<G>, settings: ProxySettings, workers: Option<Workers>) -> Self {
         let settings = Arc::new(settings);
         let counters = Arc::<Counters>::default();
         Self(Arc::new(Shared {
@@ -51,6 +63,7 @@ impl<G: Gatekeeper> Proxy<G> {
             rooms: Arc::default(),
             pages: Pages::new(),
             counters,
+            workers,
         }))
     }
 

@@ -21,6 +21,9 @@ use crate::serve::ServeError;
 /// What is logged when neither `DORMOUSE_LOG` nor `RUST_LOG` says.
 const LOG: &str = "info";
 
+/// What to say where no thread or no event loop can be begun.
+const NO_THREADS: &str = "the system gives no more threads or descriptors";
+
 /// How long the end of a log may take when nobody reads it.
 const LOG_END_MAX: Duration = Duration::from_millis(100);
 
@@ -72,7 +75,7 @@ fn big_runtime() -> Result<Runtime, Complaint> {
 }
 
 fn no_runtime(error: io::Error) -> Complaint {
-    Complaint::of(Exit::Failed, &error).with_hint("the system gives no more threads or descriptors")
+    Complaint::of(Exit::Failed, &error).with_hint(NO_THREADS)
 }
 
 fn not_served(error: &ServeError) -> Complaint {
@@ -88,6 +91,7 @@ fn not_served(error: &ServeError) -> Complaint {
         ServeError::Store { source, .. } => {
             Complaint::of(Exit::Failed, error).with_hint(source.hint())
         }
+        ServeError::Threads(_) => Complaint::of(Exit::Failed, error).with_hint(NO_THREADS),
         ServeError::Apply(_)
         | ServeError::Listen { .. }
         | ServeError::Folder { .. }

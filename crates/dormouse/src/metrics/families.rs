@@ -201,7 +201,7 @@ pub(super) const ENVIRONMENT_DISK_USAGE: Family = family(
     "What the runtime keeps on disk; the kind is images, containers, volumes or build_cache",
 );
 pub(super) const TASKS: Family =
-    family("tasks", MetricType::Gauge, &[], "Tasks of dormouse's runtime that have not ended");
+    family("tasks", MetricType::Gauge, &[], "Tasks of dormouse that have not ended");
 pub(super) const BUILD_INFO: Family =
     family("build_info", MetricType::Gauge, &["version"], "Always 1; the version is in the label");
 

@@ -10,6 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use tokio::runtime::Handle;
 
 use super::families::{
     ASLEEP_SECONDS, BUILD_INFO, CONNECTIONS_OPEN, ENGINE_REQUEST_SECONDS, ENVIRONMENT_UP,
@@ -182,8 +183,9 @@ impl Scrape {
         for (operation, times) in &lock(&self.metrics.house).engine_calls {
             series.of(&[operation], times)?;
         }
-        let tasks = tokio::runtime::Handle::try_current().map(|it| it.metrics().num_alive_tasks());
-        let tasks = i64::try_from(tasks.unwrap_or(0)).unwrap_or(i64::MAX);
+        let own = Handle::try_current().map_or(0, |it| it.metrics().num_alive_tasks());
+        let of_visitors = self.metrics.traffic.get().map_or(0, |it| it.workers.tasks_alive());
+        let tasks = i64::try_from(own + of_visitors).unwrap_or(i64::MAX);
         Series::begin(encoder, &TASKS)?.only(&ConstGauge::new(tasks))?;
         let version = env!("CARGO_PKG_VERSION");
         Series::begin(encoder, &BUILD_INFO)?.of(&[version], &ConstGauge::new(1i64))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use dormouse_core::WorkloadId;
-use dormouse_proxy::{CodeClasses, Counters, SiteCounters};
+use dormouse_proxy::{CodeClasses, Counters, SiteCounters, Workers};
 use tokio::sync::watch;
 
 /// The counters of every workload that has routes.
@@ -17,6 +17,8 @@ pub struct Traffic {
     pub counters: Arc<Counters>,
     /// Of each workload.
     pub sites: watch::Receiver<SiteTable>,
+    /// Who serves the connections.
+    pub workers: Workers,
 }
 
 impl Traffic {

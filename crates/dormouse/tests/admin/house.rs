@@ -120,7 +120,11 @@ impl House {
             watches: Watches::default(),
             reload,
         };
-        metrics.connect(Traffic { counters: Arc::default(), sites: score.sites.clone() });
+        metrics.connect(Traffic {
+            counters: Arc::default(),
+            sites: score.sites.clone(),
+            workers: dormouse_proxy::Workers::begin(1).unwrap(),
+        });
         let board = Arc::<Board>::default();
         let listen = Listen::At(([127, 0, 0, 1], 0).into());
         let listener = AdminListener::bind(&listen).await.unwrap();

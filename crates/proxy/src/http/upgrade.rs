@@ -29,7 +29,7 @@ pub(crate) async fn begin(
     connection: Box<Connection1>,
     on_upgrade: OnUpgrade,
     held: (LeaseHold, Arc<Counters>),
-) -> Result<(), hyper::Error> {
+) -> io::Result<()> {
     let protocol = parts.headers.get(UPGRADE).cloned();
     prepare_answer(&mut parts.headers);
     parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));

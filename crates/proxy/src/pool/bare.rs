@@ -12,6 +12,7 @@ use tokio::time::timeout_at;
 use super::connect::{Unreachable, take_warm, unreachable_in_time};
 use super::{Key, Pool};
 use crate::gatekeeper::Upstream;
+use crate::workers::{Home, move_here};
 
 /// A connection on which no request is open.
 #[derive(Debug)]
@@ -19,11 +20,21 @@ pub(crate) struct Bare {
     pub(crate) stream: TcpStream,
     used: bool,
     idle_since: Instant,
+    home: Home,
 }
 
 impl Bare {
     fn new(stream: TcpStream, used: bool) -> Self {
-        Self { stream, used, idle_since: Instant::now() }
+        Self { stream, used, idle_since: Instant::now(), home: Home::here() }
+    }
+
+    /// The same connection on the event loop of this thread. `None` where it is lost on the way.
+    fn moved_here(mut self) -> Option<Self> {
+        if self.home.is_elsewhere() {
+            self.stream = move_here(self.stream).ok()?;
+            self.home = Home::here();
+        }
+        Some(self)
     }
 
     /// Whether it was open for a while, so that its upstream may just be closing it.
@@ -48,7 +59,9 @@ impl Pool {
     pub(crate) fn take_bare(&self, key: Key, context: &mut Context<'_>) -> Option<Bare> {
         loop {
             let connection = self.find_idle(key, |idle| idle.bare.pop())?;
-            if connection.is_quiet(context) {
+            if connection.is_quiet(context)
+                && let Some(connection) = connection.moved_here()
+            {
                 return Some(connection);
             }
         }
@@ -56,7 +69,7 @@ impl Pool {
 
     /// Keeps a connection for the next request, where its upstream may still get one.
     pub(crate) fn put_bare(&self, key: Key, upstream: &Arc<Upstream>, connection: Bare) {
-        let connection = Bare::new(connection.stream, true);
+        let connection = Bare { used: true, idle_since: Instant::now(), ..connection };
         self.keep_idle(key, upstream, |idle| &mut idle.bare, connection);
     }
 

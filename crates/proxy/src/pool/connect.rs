@@ -15,6 +15,7 @@ use super::{Key, Pool, lock};
 use crate::counters::count_one;
 use crate::gatekeeper::Upstream;
 use crate::settings::CONNECTING_MAX;
+use crate::workers::move_here;
 
 /// No connection could be made, and nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +119,9 @@ pub(super) fn take_warm(key: Key, upstream: &Upstream) -> Option<TcpStream> {
     if upstream.address(None) != Some(key.address) {
         return None;
     }
-    lock(&upstream.warm).take()
+    // It was made where readiness is proven.
+    let stream = lock(&upstream.warm).take()?;
+    move_here(stream).ok()
 }
 
 /// Whether it is us who have run out of something.

@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection to an upstream, driven inside the task of the request that uses it.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -120,10 +121,13 @@ impl Connection1 {
     }
 
     /// Takes the raw connection after a 101.
-    pub(crate) async fn upgrade(mut self: Box<Self>) -> Result<UpgradedUpstream, hyper::Error> {
-        poll_fn(|context| self.driver.poll_without_shutdown(context)).await?;
+    pub(crate) async fn upgrade(mut self: Box<Self>) -> io::Result<UpgradedUpstream> {
+        poll_fn(|context| self.driver.poll_without_shutdown(context))
+            .await
+            .map_err(io::Error::other)?;
         let parts = self.driver.into_parts();
-        Ok(UpgradedUpstream { stream: parts.io.into_inner().stream, begun: parts.read_buf })
+        let stream = parts.io.into_inner().into_stream()?;
+        Ok(UpgradedUpstream { stream, begun: parts.read_buf })
     }
 }
 

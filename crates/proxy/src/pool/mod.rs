@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::counters::Counters;
 use crate::gatekeeper::Upstream;
 use crate::settings::{IDLE_UPSTREAM_MAX, ProxySettings, SWEEP_EVERY};
+use crate::workers::own_number;
 
 pub(crate) use bare::Bare;
 pub(crate) use connect::Unreachable;
@@ -187,5 +188,5 @@ fn own_shard(shards: usize) -> usize {
     thread_local! {
         static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed);
     }
-    OWN.with(|own| own % shards)
+    own_number().unwrap_or_else(|| OWN.with(|own| *own)) % shards
 }

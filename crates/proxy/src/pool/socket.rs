@@ -10,22 +10,43 @@ use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::workers::{Home, move_here};
+
 /// A socket whose next read can be made to ask the kernel itself. The runtime may not have heard
 /// yet that the other end has closed, and a request must not be written to such a connection.
 #[derive(Debug)]
 pub(crate) struct UpstreamSocket {
-    pub(crate) stream: TcpStream,
+    /// Absent once it was lost on its way to another thread.
+    stream: Option<TcpStream>,
+    home: Home,
     asks: Arc<AtomicBool>,
 }
 
 impl UpstreamSocket {
     pub(crate) fn new(stream: TcpStream, asks: Arc<AtomicBool>) -> Self {
-        Self { stream, asks }
+        Self { stream: Some(stream), home: Home::here(), asks }
+    }
+
+    /// The bare connection, once it is not HTTP any more.
+    pub(crate) fn into_stream(self) -> io::Result<TcpStream> {
+        self.stream.ok_or_else(lost)
+    }
+
+    /// The socket on the event loop of this thread, where another one has used it last.
+    fn here(&mut self, context: &mut Context<'_>) -> io::Result<Pin<&mut TcpStream>> {
+        if self.home.is_elsewhere() {
+            self.stream = self.stream.take().map(move_here).transpose()?;
+            self.home = Home::here();
+            // Whoever has waited for it to be readable waits at the other thread.
+            context.waker().wake_by_ref();
+        }
+        self.stream.as_mut().map(Pin::new).ok_or_else(lost)
     }
 
     fn is_over(&self) -> bool {
+        let Some(stream) = &self.stream else { return true };
         let mut byte = [0; 1];
-        match rustix::net::recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        match rustix::net::recv(stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Ok((_, 0)) => true,
             // Bytes that nobody asked for; hyper refuses them when it reads them.
             Ok(_) => false,
@@ -46,7 +67,7 @@ impl AsyncRead for UpstreamSocket {
                 return Poll::Ready(Ok(()));
             }
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        self.here(context)?.poll_read(context, buffer)
     }
 }
 
@@ -56,7 +77,7 @@ impl AsyncWrite for UpstreamSocket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        self.here(context)?.poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -64,11 +85,11 @@ impl AsyncWrite for UpstreamSocket {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        self.here(context)?.poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -76,6 +97,10 @@ impl AsyncWrite for UpstreamSocket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        self.here(context)?.poll_shutdown(context)
     }
+}
+
+fn lost() -> io::Error {
+    io::ErrorKind::NotConnected.into()
 }

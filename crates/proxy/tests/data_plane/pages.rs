@@ -148,7 +148,7 @@ async fn event(raw: &mut crate::support::Raw) -> (u64, serde_json::Value) {
 
 #[tokio::test(start_paused = true)]
 async fn a_quiet_stream_of_events_says_every_15_seconds_that_it_lives() {
-    let world = World::new().await;
+    let world = World::here().await;
     let mut raw = world.connect().await;
     raw.write("GET /.dormouse/events HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
     raw.head().await;

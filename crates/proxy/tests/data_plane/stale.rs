@@ -65,6 +65,24 @@ async fn a_new_start_gets_new_connections_although_its_address_is_the_same() {
 }
 
 #[tokio::test]
+async fn what_one_thread_has_left_idle_serves_the_clients_of_the_other() {
+    let app = App::new(|_| async { Response::new(full("ok")) }).await;
+    let world = World::awake(&app).await;
+    // The full way and the direct way keep their connections apart.
+    let requests = ["GET / HTTP/1.1\r\nHost: app.test\r\nTe: trailers\r\n\r\n", REQUESTS[0]];
+    for (round, request) in requests.into_iter().enumerate() {
+        let mut clients = [world.connect().await, world.connect().await];
+        for turn in 0..100 {
+            let client = &mut clients[turn % 2];
+            client.write(request).await;
+            assert_eq!(client.response().await.status, 200, "{request:?}, turn {turn}");
+            until("the request is over", || world.gate.leases() == 0).await;
+        }
+        assert_eq!(app.connections(), round + 1, "{request:?}");
+    }
+}
+
+#[tokio::test]
 async fn retiring_a_start_closes_its_connections() {
     let (ended, mut endings) = tokio::sync::mpsc::channel(1);
     let app = App::serve("127.0.0.1:0", move |stream| {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse_core::routes::{Pattern, RouteTable};
-use dormouse_proxy::{Proxy, ProxySettings, Site};
+use dormouse_proxy::{Proxy, ProxySettings, Site, Workers};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,9 +32,23 @@ impl World {
         Self::with(ProxySettings::default(), |_| {}).await
     }
 
+    /// Served on threads of their own, as in the program.
     pub(crate) async fn with(
         settings: ProxySettings,
         adapt: impl FnOnce(&mut Site<Arc<Gate>>),
+    ) -> Self {
+        let workers = Workers::begin(2).unwrap();
+        Self::of(adapt, |gatekeeper| Proxy::on_workers(gatekeeper, settings, workers)).await
+    }
+
+    /// Served on the test's own runtime, whose clock the test may stop.
+    pub(crate) async fn here() -> Self {
+        Self::of(|_| {}, |gatekeeper| Proxy::new(gatekeeper, ProxySettings::default())).await
+    }
+
+    async fn of(
+        adapt: impl FnOnce(&mut Site<Arc<Gate>>),
+        proxy: impl FnOnce(Arc<FakeGatekeeper>) -> Proxy<FakeGatekeeper>,
     ) -> Self {
         let gate = Arc::<Gate>::default();
         let mut site = Site {
@@ -47,7 +61,7 @@ impl World {
             counters: Arc::default(),
         };
         adapt(&mut site);
-        let proxy = Proxy::new(Arc::new(FakeGatekeeper), settings);
+        let proxy = proxy(Arc::new(FakeGatekeeper));
         let pattern = Pattern::parse("app.test").unwrap();
         proxy.routes().swap(RouteTable::build([(pattern, Arc::new(site))]).0);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
