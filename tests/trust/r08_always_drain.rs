@@ -45,6 +45,23 @@ async fn r08_events_are_read_however_slow_the_answers_are() {
     report.case(fakes::answered_by(answer, "web"));
 
     door.forget();
+    let hold = door.hold("json");
+    stir(&engine, 2).await;
+    eventually(PATIENCE, "a look waits for its answer", async || looks(&door) > 0).await;
+    stir(&engine, UNANSWERED).await;
+    let held = Instant::now();
+    while door.behind() > 0 && held.elapsed() < READ_WITHIN {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let unread = door.behind();
+    report.case((unread == 0).then_some(()).ok_or(format!("{unread} unread without an answer")));
+    if unread > 0 {
+        // Each of what follows would wait for its deadline.
+        return report.finish(format_args!("of {UNANSWERED} events"));
+    }
+    drop(hold);
+
+    door.forget();
     door.add(Rule::calls(Fault::AnswerLate(LOOK_TAKES)).named("json"));
     let mut slowest = Duration::ZERO;
     let begun = Instant::now();
@@ -59,18 +76,6 @@ async fn r08_events_are_read_however_slow_the_answers_are() {
         report.case(read.then_some(()).ok_or_else(|| format!("{} unread", door.behind())));
     }
     report.case((looks(&door) > 0).then_some(()).ok_or("no event was worth a look"));
-    let hold = door.hold("json");
-    door.forget();
-    stir(&engine, 2).await;
-    eventually(PATIENCE, "a look waits for its answer", async || looks(&door) > 0).await;
-    stir(&engine, UNANSWERED).await;
-    let held = Instant::now();
-    while door.behind() > 0 && held.elapsed() < READ_WITHIN {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    let unread = door.behind();
-    report.case((unread == 0).then_some(()).ok_or(format!("{unread} unread without an answer")));
-    drop(hold);
     let served = exchange(house.http, get("web.test", "/")).await;
     report.case(fakes::answered_by(served, "web"));
     report.finish(format_args!(
