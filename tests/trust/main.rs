@@ -12,6 +12,7 @@ mod harness;
 #[path = "../../crates/proxy/tests/data_plane/corpus.rs"]
 mod corpus;
 mod fakes;
+mod mutants;
 mod r01_first_datagrams;
 mod r01_first_requests;
 mod r02_stubborn_stops;

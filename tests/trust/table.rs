@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+pub(super) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 #[test]
 fn every_command_of_the_table_runs_a_test() {
@@ -30,15 +30,15 @@ fn every_named_invariant_stands_in_the_table() {
 
 /// One command of the table.
 #[derive(Debug)]
-struct Row {
-    invariant: String,
+pub(super) struct Row {
+    pub(super) invariant: String,
     package: String,
-    binary: String,
-    filter: String,
+    pub(super) binary: String,
+    pub(super) filter: String,
 }
 
 /// Every `cargo test -p PACKAGE --test BINARY FILTER` in the rows of the table.
-fn rows() -> Vec<Row> {
+pub(super) fn rows() -> Vec<Row> {
     let text = std::fs::read_to_string(Path::new(ROOT).join("docs/trust.md")).unwrap();
     let mut rows = Vec::new();
     for line in text.lines().filter(|line| line.starts_with("| R")) {
@@ -59,7 +59,7 @@ fn rows() -> Vec<Row> {
 }
 
 /// The names of all tests of a binary, with the modules that they stand in.
-fn tests_of(package: &str, binary: &str) -> BTreeSet<String> {
+pub(super) fn tests_of(package: &str, binary: &str) -> BTreeSet<String> {
     let root = Path::new(ROOT);
     let folders = match package {
         "dormouse" => [root.join("tests"), root.join("crates/dormouse/tests")],
