@@ -1,11 +1,12 @@
 //! What is in use does not sleep, however long it takes: a slow download, a slow upload, an event
-//! stream and a silent WebSocket keep their workload awake far beyond `idle_timeout`. It rests when
+//! stream, a silent WebSocket and raw TCP connections, silent or at work, keep their workload awake far beyond `idle_timeout`. It rests when
 //! that much time has passed since the last of them ended, and not before.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod harness;
 
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use dormouse_wire::Phase;
 use futures_util::StreamExt;
 use harness::client::{Stream, exchange, get};
 use harness::docker::{App, Docker};
-use harness::house::House;
+use harness::house::{House, free_address};
 use harness::report::Report;
 use http::Request;
 use http_body_util::StreamBody;
@@ -27,6 +28,8 @@ const IDLE: Duration = Duration::from_secs(3);
 const LASTS: Duration = Duration::from_secs(10);
 /// How late a rest may be.
 const LATE_MAX: Duration = Duration::from_secs(1);
+/// What the app listens on.
+const PORT: u16 = 8080;
 const CHUNKS: u32 = 20;
 const CHUNK_BYTES: u32 = 1000;
 
@@ -61,6 +64,38 @@ async fn r04_whatever_outlasts_idle_timeout_keeps_its_workload_awake() {
     report.cases([one, two, three, four]);
     report
         .finish("a download, an upload, an event stream and a WebSocket, each above idle_timeout");
+}
+
+#[tokio::test]
+async fn r04_a_tcp_connection_keeps_its_workload_awake_silent_or_at_work() {
+    let Some(docker) = Docker::of_machine().await else { return };
+    let silent = docker.app("silent", &[]).await;
+    let frozen = docker.app("frozen", &[]).await;
+    let bulk = docker.app("bulk", &[]).await;
+    let addresses = [free_address(), free_address(), free_address()];
+    let listening = |app: &App, at: SocketAddr, keys: &str| {
+        let tcp = format!("tcp = [{{ listen = \"{at}\", port = {PORT} }}]");
+        app.workload(&format!("idle_timeout = \"3s\"\n{keys}\n{tcp}"))
+    };
+    let workloads = [
+        listening(&silent, addresses[0], ""),
+        listening(&frozen, addresses[1], "rest = \"pause\""),
+        listening(&bulk, addresses[2], ""),
+    ];
+    let house = House::start(&(docker.environment() + &workloads.concat())).await;
+    let (one, two, three) = tokio::join!(
+        check(&docker, &silent, ("stop", "die"), silent_connection(&house, &silent, addresses[0])),
+        check(
+            &docker,
+            &frozen,
+            ("pause", "pause"),
+            silent_connection(&house, &frozen, addresses[1])
+        ),
+        check(&docker, &bulk, ("stop", "die"), bulk_connection(&bulk, addresses[2])),
+    );
+    let mut report = Report::of("R04");
+    report.cases([one, two, three]);
+    report.finish("two silent TCP connections and one at work, each above idle_timeout");
 }
 
 #[tokio::test]
@@ -166,6 +201,37 @@ async fn silent_socket(house: &House, app: &App, lasts: Duration) -> Ended {
     sleep(lasts).await;
     let not_before = SystemTime::now();
     close(&mut socket).await;
+    Ended { not_before, by: SystemTime::now() }
+}
+
+/// Nothing is said on it by anybody.
+async fn silent_connection(house: &House, app: &App, at: SocketAddr) -> Ended {
+    let connection = TcpStream::connect(at).await.unwrap();
+    let began = SystemTime::now();
+    house.admin.until(&app.short, Phase::Ready).await;
+    assert_eq!(house.admin.workload(&app.short).await.leases.connection, 1);
+    sleep(LASTS.saturating_sub(began.elapsed().unwrap())).await;
+    let not_before = SystemTime::now();
+    drop(connection);
+    Ended { not_before, by: SystemTime::now() }
+}
+
+/// A download without a pause, as bytes that nobody on the way understands.
+async fn bulk_connection(app: &App, at: SocketAddr) -> Ended {
+    const PIECES: u128 = 320;
+    const PIECE_BYTES: u128 = 64 << 10;
+    let (bytes, every_ms) = (PIECES * PIECE_BYTES, LASTS.as_millis() / (PIECES - 1) + 1);
+    let path = format!("/download?bytes={bytes}&chunk={PIECE_BYTES}&chunk_ms={every_ms}");
+    let mut download = Stream::open(at, get(&app.host(), &path)).await;
+    let (mut received, mut not_before) = (0, SystemTime::now());
+    while let Some(piece) = download.next().await {
+        received += piece.len() as u128;
+        if received < bytes {
+            not_before = SystemTime::now();
+        }
+    }
+    assert_eq!(received, bytes);
+    drop(download);
     Ended { not_before, by: SystemTime::now() }
 }
 

@@ -21,7 +21,7 @@ use crate::claims::{self, Claims};
 use crate::config::Settings;
 use crate::gatekeeping::Gatekeeping;
 use crate::heap;
-use crate::listeners::{Attended, Listeners, NoAddress};
+use crate::listeners::{Attended, Listeners, NoAddress, Ties};
 use crate::metering::Meters;
 use crate::metrics::SiteTable;
 use crate::registry::{Registry, WorkloadSpec, assemble, assemble_after};
@@ -278,7 +278,8 @@ impl Conductor {
         let gates = self.keeper.apply(layout(&registry, &self.runtimes)).await?;
         let sites = self.site_table(&registry);
         self.routes.swap(route_table(&registry, &gates, &sites));
-        self.listeners.take(bound, &registry, &gates).await;
+        let ties = Ties { gates: &gates, counters: &sites };
+        self.listeners.take(bound, &registry, ties).await;
         self.sites.send_replace(sites);
         self.version = registry.version;
         report_misconfigured(&current, &registry);

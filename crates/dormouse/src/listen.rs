@@ -11,11 +11,11 @@ use crate::config::Listen;
 /// Connections that the system keeps until they are accepted: a herd comes all at once.
 const BACKLOG: u32 = 4096;
 
-/// Binds one address for HTTP visitors.
+/// Binds one address for connections.
 ///
 /// # Errors
 /// When it is taken or not ours, or a unix socket, on which visitors are not served.
-pub(crate) fn bind_http(listen: &Listen) -> io::Result<TcpListener> {
+pub(crate) fn bind_tcp(listen: &Listen) -> io::Result<TcpListener> {
     match listen {
         Listen::Everywhere(port) => {
             let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port));

@@ -9,14 +9,17 @@ use std::time::Duration;
 use dormouse_core::findings::Finding;
 use dormouse_core::{WorkloadId, limits};
 use dormouse_keeper::Gate;
-use dormouse_proxy::{Proxy, UdpListener, UdpRoute, UdpSite};
+use dormouse_proxy::{Held, Proxy, SiteCounters, TcpEnds, TcpRoute, TcpSite};
+use dormouse_proxy::{UdpListener, UdpRoute, UdpSite};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Listen, Origin};
 use crate::gatekeeping::Gatekeeping;
-use crate::listen::bind_udp;
+use crate::listen::{bind_tcp, bind_udp};
+use crate::metrics::SiteTable;
 use crate::registry::{ListenerSpec, Protocol, Registry, WorkloadSpec};
 
 /// What no two listeners can have.
@@ -56,6 +59,7 @@ pub struct NoAddress {
 }
 
 enum Socket {
+    Tcp(TcpListener),
     Udp(UdpListener),
 }
 
@@ -73,12 +77,26 @@ struct Open {
 struct Leads {
     workload: WorkloadId,
     port: u16,
-    silence: Duration,
-    bytes_max: u64,
+    held: Held,
+    connection_idle: Option<Duration>,
+}
+
+/// What a registry's workloads are joined with: their gates, and what is counted of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Ties<'a> {
+    pub(crate) gates: &'a BTreeMap<WorkloadId, Arc<Gate>>,
+    pub(crate) counters: &'a SiteTable,
+}
+
+/// The same of one workload.
+struct Tie<'a> {
+    gate: &'a Arc<Gate>,
+    counters: &'a Arc<SiteCounters>,
 }
 
 /// What leads a running listener elsewhere.
 enum Way {
+    Tcp(TcpRoute<Arc<Gate>>),
     Udp(UdpRoute<Arc<Gate>>),
 }
 
@@ -96,7 +114,7 @@ impl Listeners {
         let mut bound = Bound::default();
         let mut refused = Vec::new();
         for spec in registry.workloads.values() {
-            for listener in served(spec) {
+            for listener in &spec.listeners {
                 let address = listener.address();
                 if self.open.contains_key(&address) {
                     continue;
@@ -123,22 +141,17 @@ impl Listeners {
 
     /// Leads every listener to where the registry says, opens what was bound for it and closes
     /// what nobody asks for any more.
-    pub(crate) async fn take(
-        &mut self,
-        mut bound: Bound,
-        registry: &Registry,
-        gates: &BTreeMap<WorkloadId, Arc<Gate>>,
-    ) {
+    pub(crate) async fn take(&mut self, mut bound: Bound, registry: &Registry, ties: Ties<'_>) {
         let mut wanted = BTreeSet::new();
         for spec in registry.workloads.values() {
-            let Some(gate) = gates.get(&spec.id) else { continue };
-            for listener in served(spec) {
+            let Some(tie) = ties.of(&spec.id) else { continue };
+            for listener in &spec.listeners {
                 let address = listener.address();
                 let leads = leads(spec, listener);
                 match (self.open.get_mut(&address), bound.0.remove(&address)) {
-                    (Some(open), _) => open.lead_to(leads, gate),
+                    (Some(open), _) => open.lead_to(leads, &tie),
                     (None, Some(socket)) => {
-                        let open = self.begin(socket, leads, gate);
+                        let open = self.begin(socket, leads, &tie);
                         self.open.insert(address.clone(), open);
                     }
                     (None, None) => continue,
@@ -149,11 +162,24 @@ impl Listeners {
         self.close_all_but(&wanted).await;
     }
 
-    fn begin(&self, socket: Socket, leads: Leads, gate: &Arc<Gate>) -> Open {
+    fn begin(&self, socket: Socket, leads: Leads, tie: &Tie<'_>) -> Open {
         let end = self.attended.end.child_token();
-        match socket {
+        let (way, task) = match socket {
+            Socket::Tcp(listener) => {
+                let route = TcpRoute::new(leads.tcp_site(tie));
+                let served = self.proxy.clone();
+                let serving = route.clone();
+                let shutdown = self.attended.end.clone();
+                let ends = TcpEnds { closed: end.clone(), shutdown };
+                let task = self.attended.tasks.spawn(async move {
+                    if let Err(error) = served.serve_tcp(listener, serving, ends).await {
+                        tracing::error!(%error, "Stopped listening for connections");
+                    }
+                });
+                (Way::Tcp(route), task)
+            }
             Socket::Udp(listener) => {
-                let route = UdpRoute::new(leads.udp_site(gate));
+                let route = UdpRoute::new(leads.udp_site(tie));
                 let served = self.proxy.clone();
                 let (serving, stop) = (route.clone(), end.clone());
                 let task = self.attended.tasks.spawn(async move {
@@ -161,9 +187,10 @@ impl Listeners {
                         tracing::error!(%error, "Stopped listening for datagrams");
                     }
                 });
-                Open { leads, gate: Arc::clone(gate), way: Way::Udp(route), end, task }
+                (Way::Udp(route), task)
             }
-        }
+        };
+        Open { leads, gate: Arc::clone(tie.gate), way, end, task }
     }
 
     async fn close_all_but(&mut self, wanted: &BTreeSet<Address>) {
@@ -174,6 +201,8 @@ impl Listeners {
             match open.way {
                 // Its socket is free when it has ended, which takes no longer than a moment.
                 Way::Udp(_) => drop(open.task.await),
+                // Its socket is free as soon, and it ends with the last of its connections.
+                Way::Tcp(_) => {}
             }
             tracing::info!(protocol = address.0.as_str(), address = %address.1, "Closed a listener");
         }
@@ -182,31 +211,52 @@ impl Listeners {
 
 impl Socket {
     fn bind(listener: &ListenerSpec) -> io::Result<Self> {
-        bind_udp(&listener.listen).map(Self::Udp)
+        match listener.protocol {
+            Protocol::Tcp => bind_tcp(&listener.listen).map(Self::Tcp),
+            Protocol::Udp => bind_udp(&listener.listen).map(Self::Udp),
+        }
     }
 }
 
 impl Open {
-    /// The flows of what leads to the same place as before go on.
-    fn lead_to(&mut self, leads: Leads, gate: &Arc<Gate>) {
-        if self.leads == leads && Arc::ptr_eq(&self.gate, gate) {
+    /// The flows of what leads to the same place as before go on, and so does every connection.
+    fn lead_to(&mut self, leads: Leads, tie: &Tie<'_>) {
+        if self.leads == leads && Arc::ptr_eq(&self.gate, tie.gate) {
             return;
         }
         match &self.way {
-            Way::Udp(route) => route.lead_to(leads.udp_site(gate)),
+            Way::Tcp(route) => route.lead_to(leads.tcp_site(tie)),
+            Way::Udp(route) => route.lead_to(leads.udp_site(tie)),
         }
-        (self.leads, self.gate) = (leads, Arc::clone(gate));
+        (self.leads, self.gate) = (leads, Arc::clone(tie.gate));
+    }
+}
+
+impl<'a> Ties<'a> {
+    fn of(self, id: &WorkloadId) -> Option<Tie<'a>> {
+        Some(Tie { gate: self.gates.get(id)?, counters: self.counters.get(id)? })
     }
 }
 
 impl Leads {
-    fn udp_site(&self, gate: &Arc<Gate>) -> UdpSite<Arc<Gate>> {
-        UdpSite {
-            key: Arc::clone(gate),
+    fn tcp_site(&self, tie: &Tie<'_>) -> TcpSite<Arc<Gate>> {
+        TcpSite {
+            key: Arc::clone(tie.gate),
             workload: self.workload.name().to_owned(),
             port: self.port,
-            silence: self.silence,
-            bytes_max: self.bytes_max,
+            held: self.held,
+            connection_idle: self.connection_idle,
+            counters: Arc::clone(tie.counters),
+        }
+    }
+
+    fn udp_site(&self, tie: &Tie<'_>) -> UdpSite<Arc<Gate>> {
+        UdpSite {
+            key: Arc::clone(tie.gate),
+            workload: self.workload.name().to_owned(),
+            port: self.port,
+            silence: self.connection_idle.unwrap_or(limits::UDP_SILENCE),
+            bytes_max: self.held.bytes,
         }
     }
 }
@@ -240,12 +290,7 @@ fn leads(spec: &WorkloadSpec, listener: &ListenerSpec) -> Leads {
     Leads {
         workload: spec.id.clone(),
         port: listener.port,
-        silence: limits::UDP_SILENCE,
-        bytes_max: spec.held.bytes,
+        held: spec.held,
+        connection_idle: spec.connection_idle,
     }
-}
-
-/// The listeners that are passed on: those of UDP.
-fn served(spec: &WorkloadSpec) -> impl Iterator<Item = &ListenerSpec> {
-    spec.listeners.iter().filter(|listener| listener.protocol == Protocol::Udp)
 }

@@ -21,7 +21,7 @@ use crate::conductor::{ApplyError, Conductor, Score};
 use crate::config::{Gateway, Listen, Loaded};
 use crate::gatekeeping::Gatekeeping;
 use crate::idleness;
-use crate::listen::bind_http;
+use crate::listen::bind_tcp;
 use crate::listeners::Attended;
 use crate::metering::Metering;
 use crate::metrics::{Metrics, Traffic};
@@ -211,7 +211,7 @@ impl Sockets {
     async fn bind(gateway: &Gateway) -> Result<Self, ServeError> {
         let mut sockets = Self { http: Vec::new(), admin: Vec::new() };
         for listen in &gateway.http {
-            sockets.http.push(bind_http(listen).map_err(cannot_listen(listen))?);
+            sockets.http.push(bind_tcp(listen).map_err(cannot_listen(listen))?);
         }
         for listen in &gateway.admin {
             admit(listen, &gateway.admin_tokens)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use crate::relay::PassedBytes;
 use crate::udp::UdpDrops;
 
 /// Counts of a whole data plane.
@@ -37,6 +38,8 @@ pub struct Counters {
 pub struct SiteCounters {
     /// Answers by class; see [`CodeClass`].
     pub answers: CodeClasses,
+    /// What its TCP connections have said.
+    pub tcp_bytes: PassedBytes,
 }
 
 /// Rejections of the waiting room, by what was full.

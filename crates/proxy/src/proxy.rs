@@ -15,6 +15,7 @@ use crate::loading::Pages;
 use crate::pool::Pool;
 use crate::settings::ProxySettings;
 use crate::site::Site;
+use crate::tcp::{self, TcpEnds, TcpRoute};
 use crate::udp::{self, UdpListener, UdpRoute};
 use crate::waiting::WaitingRooms;
 use crate::workers::Workers;
@@ -94,6 +95,19 @@ impl<G: Gatekeeper> Proxy<G> {
         shutdown: CancellationToken,
     ) -> io::Result<()> {
         listener::serve(&self.0, listener, shutdown).await
+    }
+
+    /// Serves the connections of one TCP listener until one of its ends comes.
+    ///
+    /// # Errors
+    /// When the listener cannot be used at all.
+    pub async fn serve_tcp(
+        &self,
+        listener: TcpListener,
+        route: TcpRoute<G::Key>,
+        ends: TcpEnds,
+    ) -> io::Result<()> {
+        tcp::serve(&self.0, listener, route, ends).await
     }
 
     /// Serves the flows of one UDP listener until `shutdown`, which ends them all: a flow has no

@@ -49,8 +49,16 @@ pub(crate) const REOPEN_DELAY: Duration = Duration::from_millis(10);
 pub(crate) const READ_AHEAD_MAX: usize = 16 << 10;
 /// How often a held request whose body is not read to its end looks whether its client has left.
 pub(crate) const LEFT_CHECK_EVERY: Duration = Duration::from_secs(1);
-/// The bytes that one worker thread copies at once between the two ends of an upgraded connection.
+/// The bytes that one worker thread copies at once between the two ends of a connection.
 pub(crate) const RELAY_BUFFER_BYTES: usize = 64 << 10;
+/// A read of at least this many bytes makes the next one go through a pipe.
+pub(crate) const BULK_BYTES_MIN: usize = 32 << 10;
+/// What a pipe holds. A system that grants less has the bytes copied.
+pub(crate) const PIPE_BYTES: usize = 1 << 20;
+/// Pipes in use at once; further connections have their bytes copied.
+pub(crate) const PIPES_MAX: usize = 64;
+/// Empty pipes that are kept for the next connection that has much to say.
+pub(crate) const PIPES_SPARE_MAX: usize = 16;
 /// A pooled connection that was used within this time carries any request; an older one only
 /// those that may be repeated, because its upstream may be about to close it.
 pub(crate) const FRESH: Duration = Duration::from_secs(1);

@@ -17,6 +17,7 @@ import peers
 
 SMALL_BYTES = 1 << 10
 LARGE_BYTES = 1 << 20
+BULK_BYTES = 64 << 20
 START_MAX_S = 60
 END_MAX_S = 30
 FILES_MAX = 100_000
@@ -114,6 +115,7 @@ class House:
         www.mkdir()
         (www / "small").write_bytes(b"s" * SMALL_BYTES)
         (www / "large").write_bytes(b"l" * LARGE_BYTES)
+        (www / "bulk").write_bytes(b"b" * BULK_BYTES)
         return self
 
     def __exit__(self, *_):
@@ -142,6 +144,22 @@ class House:
         path = self._file("haproxy.cfg", peers.HAPROXY.format(**values))
         return self._start(name, [shutil.which("haproxy"), "-db", "-f", path], port)
 
+    def haproxy_tcp(self, upstream):
+        """Raw TCP, by splice."""
+        port, name = free_port(), "haproxy-tcp"
+        path = self._file("tcp.cfg", peers.HAPROXY_TCP.format(**self._values(name, port, upstream=upstream)))
+        return self._start(name, [shutil.which("haproxy"), "-db", "-f", path], port)
+
+    def nginx_stream(self, upstream):
+        port, name = free_port(), "nginx-stream"
+        module = self.nginx_stream_module()
+        values = self._values(name, port, upstream=upstream, module=module)
+        return self._nginx(name, peers.NGINX_STREAM.format(**values), port)
+
+    def nginx_stream_module(self):
+        """Debian has it in a package of its own."""
+        return Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+
     def caddy(self, upstream, http2=False):
         port, name = free_port(), "caddy"
         values = self._values(name, port, upstream=upstream, protocols="h1 h2c" if http2 else "h1")
@@ -163,9 +181,21 @@ class House:
 
     def files_workload(self):
         """A workload whose process is a web server of its own, with the same files."""
+        return workload(*self.files_port())
+
+    def files_port(self):
+        """The command of that web server, and its port."""
         port, name = free_port(), "files"
         path = self._file("files.conf", peers.UPSTREAM.format(**self._values(name, port)))
-        return workload(self._nginx_command(name, path), port)
+        return self._nginx_command(name, path), port
+
+    def dormouse_tcp(self, name, command_and_port):
+        """`dormouse serve` whose visitors come to the TCP listener of one workload."""
+        listen = free_port()
+        tcp = f'tcp = [{{ listen = "127.0.0.1:{listen}", port = {command_and_port[1]} }}]\n'
+        server = self.dormouse(name, workload(*command_and_port) + tcp)
+        server.port = listen
+        return server
 
     def app_workload(self):
         """A workload that is the test application."""

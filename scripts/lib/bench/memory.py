@@ -37,6 +37,19 @@ def websocket(house, options):
     return [value("websocket", "memory per idle WebSocket", "KiB", figures, 8)]
 
 
+def tcp(house, options):
+    """Connections that have said something, and had it answered, and are silent since."""
+    upstream = house.upstream()
+    starts = {
+        "haproxy": lambda: house.haproxy_tcp(upstream.port),
+        "dormouse": lambda: house.dormouse_tcp("memory", house.files_port()),
+    }
+    servers = house.start_each(starts)
+    figures = measure(servers, options, answered, HELD_SETTLE_S)
+    house.end_all()
+    return [value("tcp", "memory per idle TCP connection", "KiB", figures, 8)]
+
+
 def held(house, options):
     never = '[workload.never]\ncommand = ["/bin/sleep", "600"]\nport = 9\nhosts = ["*"]\n'
     never += 'wake_timeout = "10m"\nheld = { requests = 20000, per_client = 20000 }\n'

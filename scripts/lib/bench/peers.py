@@ -56,6 +56,33 @@ backend app
   server app 127.0.0.1:{upstream}
 """
 
+HAPROXY_TCP = """
+global
+  maxconn 8192
+defaults
+  mode tcp
+  option splice-auto
+  option splice-request
+  option splice-response
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+frontend front
+  bind 127.0.0.1:{port}
+  default_backend app
+backend app
+  server app 127.0.0.1:{upstream}
+"""
+
+NGINX_STREAM = """
+load_module {module};
+worker_processes auto; pid {folder}/{name}.pid; error_log {folder}/{name}.log; daemon off;
+events {{ worker_connections 16384; }}
+stream {{
+  server {{ listen 127.0.0.1:{port} reuseport backlog=4096; proxy_pass 127.0.0.1:{upstream}; proxy_buffer_size 64k; }}
+}}
+"""
+
 CADDY = """
 {{
   admin off

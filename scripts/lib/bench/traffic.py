@@ -8,6 +8,8 @@ from row import absent, ratio, seen
 
 UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
 GIB_PER_LARGE = 1024
+MIB_PER_GIB = 1024
+MIB = {"KB": 1 / 1024, "MB": 1.0, "GB": 1024.0}
 
 
 def small(house, options):
@@ -38,11 +40,28 @@ def h2c(house, options):
     return [
         ratio("h2c", what, "µs", figures["cpu"], None, note="The mark is for TLS."),
         absent("h2c", "HTTP/2 over TLS, 1 KiB: CPU per request", 0.75, "×", "nginx", why),
-        absent(
-            "h2c", "raw TCP bulk: CPU per GiB", 0.5, "×", "haproxy",
-            "dormouse has no TCP listener yet",
-        ),
     ]
+
+
+def bulk(house, options):
+    """Long downloads as bytes that nobody on the way understands."""
+    upstream = house.upstream()
+    starts = {
+        "haproxy": lambda: house.haproxy_tcp(upstream.port),
+        "dormouse": lambda: house.dormouse_tcp("bulk", house.files_port()),
+    }
+    if house.nginx_stream_module().exists():
+        starts["nginx"] = lambda: house.nginx_stream(upstream.port)
+    starts = {who: answering(start) for who, start in starts.items()}
+    servers = house.start_each(starts)
+    load = lambda server: wrk_bytes(server, "/bulk", 4, options.seconds)
+    turns = in_turns({"direct": upstream} | servers, options.rounds, load)
+    house.end_all()
+    per_mib = summary(turns, "cpu")
+    per_gib = {who: scaled(one, MIB_PER_GIB / 1e6) for who, one in per_mib.items()}
+    what = "raw TCP bulk: CPU per GiB"
+    note = "haproxy with splice. Files of 64 MiB over 4 connections."
+    return [ratio("bulk", what, "s", per_gib, 0.5, peer="haproxy", note=note)]
 
 
 ABOUT_DIRECT = "`direct` is the upstream alone, with its own CPU."
@@ -64,8 +83,15 @@ def compare(house, options, load, http2=False):
     servers = house.start_each(starts)
     if not http2:
         servers = {"direct": upstream} | servers
+    turns = in_turns(servers, options.rounds, load)
+    house.end_all()
+    return {kind: summary(turns, kind) for kind in ("cpu", "p50")}
+
+
+def in_turns(servers, rounds, load):
+    """What everybody has done and used, round after round."""
     turns = {who: [] for who in servers}
-    for turn in range(options.rounds):
+    for turn in range(rounds):
         # Everybody follows everybody else in some round.
         order = list(servers)[turn % len(servers) :] + list(servers)[: turn % len(servers)]
         for who in order if turn % 2 == 0 else order[::-1]:
@@ -74,8 +100,7 @@ def compare(house, options, load, http2=False):
             one = load(server)
             one["cpu"] = cpu_us_between(before, server.cpu()) / max(one["asked"], 1)
             turns[who].append(one)
-    house.end_all()
-    return {kind: summary(turns, kind) for kind in ("cpu", "p50")}
+    return turns
 
 
 def answering(start):
@@ -105,20 +130,33 @@ def scaled(one, factor):
     return one | {key: one[key] * factor for key in ("median", "low", "high")}
 
 
+def wrk_bytes(server, path, connections, seconds):
+    """The same, with what was asked counted in MiB: the last files of a load are not whole."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s"]
+    url = f"http://127.0.0.1:{server.port}{path}"
+    text = subprocess.run(command + [url], capture_output=True, text=True, check=True).stdout
+    amount, unit = re.search(r"([\d.]+)(KB|MB|GB) read", text).groups()
+    return {"asked": round(float(amount) * MIB[unit]), "failed": errors_of(text)}
+
+
 def wrk(server, path, connections, seconds):
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     url = f"http://127.0.0.1:{server.port}{path}"
     text = subprocess.run(command + [url], capture_output=True, text=True, check=True).stdout
     number, unit = re.search(r"50%\s+([\d.]+)(us|ms|s)", text).groups()
-    kinds = r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)"
-    errors = re.search(kinds, text)
-    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     return {
         "asked": int(re.search(r"(\d+) requests in", text)[1]),
         "p50": float(number) * UNITS[unit],
-        "failed": sum(map(int, errors.groups() if errors else ()))
-        + (int(refused[1]) if refused else 0),
+        "failed": errors_of(text),
     }
+
+
+def errors_of(text):
+    """What wrk says went wrong."""
+    kinds = r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)"
+    errors = re.search(kinds, text)
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+    return sum(map(int, errors.groups() if errors else ())) + (int(refused[1]) if refused else 0)
 
 
 def h2load(server, seconds):

@@ -141,6 +141,8 @@ pub(crate) struct Treatment {
     pub(crate) policy: Policy,
     pub(crate) loading: Loading,
     pub(crate) held: Held,
+    /// Never when absent.
+    pub(crate) connection_idle: Option<Duration>,
 }
 
 /// A workload as the file or a label says it, with its needs by name.

@@ -71,9 +71,13 @@ pub(crate) fn read(section: &mut Section<'_>, treatment: &mut Treatment, report:
     put(&mut policy.adopt, section.read(report, "adopt", |node| values::word(node, &ADOPTS)));
     put(&mut policy.readiness, read_ready(section, report));
     read_idle(section, &mut policy.idle_below, report);
+    put(
+        &mut treatment.connection_idle,
+        section.read(report, "connection_idle", quantities::duration_or_never),
+    );
     read_loading(section, &mut treatment.loading, report);
     read_held(section, &mut treatment.held, report);
-    section.not_yet(report, &["wake", "awake", "asleep", "connection_idle"]);
+    section.not_yet(report, &["wake", "awake", "asleep"]);
 }
 
 fn read_ready(parent: &mut Section<'_>, report: &mut Report<'_>) -> Option<Readiness> {

@@ -114,6 +114,12 @@ pub(super) const UPSTREAM_RETRIES: Family = family(
     &[],
     "Requests that were sent once more because nothing of them had been answered",
 );
+pub(super) const TCP_BYTES: Family = family(
+    "tcp_bytes",
+    MetricType::Counter,
+    &["workload", "direction"],
+    "Bytes of TCP connections: `received` from clients, `sent` to them",
+);
 pub(super) const UDP_DROPPED: Family = family(
     "udp_dropped",
     MetricType::Counter,
@@ -206,7 +212,7 @@ pub(super) const BUILD_INFO: Family =
     family("build_info", MetricType::Gauge, &["version"], "Always 1; the version is in the label");
 
 /// All of them, in the order of a scrape.
-pub const FAMILIES: [Family; 34] = [
+pub const FAMILIES: [Family; 35] = [
     WAKES,
     WAKE_SECONDS,
     RESTS,
@@ -224,6 +230,7 @@ pub const FAMILIES: [Family; 34] = [
     UPGRADED_OPEN,
     UPSTREAM_CONNECTS,
     UPSTREAM_RETRIES,
+    TCP_BYTES,
     UDP_DROPPED,
     ENVIRONMENT_UP,
     WATCH_UP,

@@ -15,8 +15,8 @@ use tokio::runtime::Handle;
 use super::families::{
     ASLEEP_SECONDS, BUILD_INFO, CONNECTIONS_OPEN, ENGINE_REQUEST_SECONDS, ENVIRONMENT_UP,
     FEED_RESYNCS, Family, HELD_LEFT, HELD_REJECTED, HELD_REQUESTS, HTTP_REQUESTS, LEASES_CLOSED,
-    LEASES_OPENED, LOADING_PAGES, RESTS, TASKS, UDP_DROPPED, UPGRADED_OPEN, UPSTREAM_CONNECTS,
-    UPSTREAM_RETRIES, WAITING, WAKE_SECONDS, WAKES, WATCH_UP, WORKLOAD_PHASE,
+    LEASES_OPENED, LOADING_PAGES, RESTS, TASKS, TCP_BYTES, UDP_DROPPED, UPGRADED_OPEN,
+    UPSTREAM_CONNECTS, UPSTREAM_RETRIES, WAITING, WAKE_SECONDS, WAKES, WATCH_UP, WORKLOAD_PHASE,
 };
 use super::traffic::{count, level};
 use super::{Metrics, lock};
@@ -126,10 +126,18 @@ impl Scrape {
 
     fn requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut series = Series::begin(encoder, &HTTP_REQUESTS)?;
-        let Some(traffic) = self.metrics.traffic.get() else { return Ok(()) };
-        for (id, site) in traffic.sites().iter() {
+        let sites = self.metrics.traffic.get().map(|traffic| traffic.sites()).unwrap_or_default();
+        for (id, site) in sites.iter() {
             for (class, number) in site.answers.read() {
                 series.of_workload(id, &[class.as_str()], &ConstCounter::new(number))?;
+            }
+        }
+        let mut series = Series::begin(encoder, &TCP_BYTES)?;
+        for (id, site) in sites.iter() {
+            for (direction, bytes) in
+                [("received", &site.tcp_bytes.received), ("sent", &site.tcp_bytes.sent)]
+            {
+                series.of_workload(id, &[direction], &ConstCounter::new(count(bytes)))?;
             }
         }
         Ok(())

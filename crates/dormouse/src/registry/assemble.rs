@@ -82,6 +82,7 @@ fn build(held: Held, version: u64, settings: &Settings, found: &Found) -> Regist
                 listeners,
                 loading: draft.treatment.loading,
                 held: draft.treatment.held,
+                connection_idle: draft.treatment.connection_idle,
                 misconfigured: draft.misconfigured,
                 origin: draft.origin,
                 place: draft.place,

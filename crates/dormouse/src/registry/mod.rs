@@ -8,6 +8,7 @@ mod routes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dormouse_core::findings::{Finding, Place};
 use dormouse_core::routes::Pattern;
@@ -61,6 +62,9 @@ pub struct WorkloadSpec {
     pub loading: Loading,
     /// The bounds of its waiting room.
     pub held: Held,
+    /// A connection of its listeners that has been silent for this long stops counting as a use;
+    /// never when absent.
+    pub connection_idle: Option<Duration>,
     /// Why it can be neither woken nor rested: what is wrong with its definition.
     pub misconfigured: Option<String>,
     /// Where its definition comes from.

@@ -173,7 +173,7 @@ struct Taken {
 
 /// The answer is that both ends go on in another protocol.
 async fn switch(
-    pool: &Pool,
+    pool: &Arc<Pool>,
     client: &Arc<Client>,
     taken: Taken,
     target: Target,
@@ -184,7 +184,7 @@ async fn switch(
     };
     let (mut parts, _) = taken.response.into_parts();
     parts.version = http::Version::HTTP_11;
-    let held = (target.lease, pool.counters_shared());
+    let held = (target.lease, Arc::clone(pool));
     match upgrade::begin(client, &mut parts, connection, on_upgrade, held).await {
         Ok(()) => Outcome::Answer(Response::from_parts(parts, Kind::Whole(Default::default()))),
         Err(error) => Outcome::Refused(Refusal::Closed(error.into())),

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::http1::Connection1;
+use super::socket::has_ended;
 use super::{Key, Pool, lock};
 use crate::counters::count_one;
 use crate::gatekeeper::Upstream;
@@ -70,6 +71,26 @@ impl Pool {
     pub(crate) async fn new_connection1(&self, key: Key) -> Result<Box<Connection1>, Unreachable> {
         let stream = Box::pin(self.connect(key)).await?;
         Ok(Connection1::new(stream, self.settings()).await)
+    }
+
+    /// A connection for whoever speaks something else than HTTP: the one that has proved readiness,
+    /// where `warm` has it and it is still open, or a new one.
+    pub(crate) async fn raw(
+        &self,
+        key: Key,
+        warm: Option<&Upstream>,
+    ) -> Result<TcpStream, Unreachable> {
+        let warm = warm.and_then(|upstream| take_warm(key, upstream)).filter(|it| !has_ended(it));
+        if let Some(stream) = warm {
+            stream.set_nodelay(true).ok();
+            return Ok(stream);
+        }
+        let queue = self.queue(key);
+        let turn = timeout_at(self.deadline(), queue.0.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(unreachable_in_time(key));
+        };
+        self.connect(key).await
     }
 
     pub(super) async fn connect(&self, key: Key) -> Result<TcpStream, Unreachable> {

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::counters::Counters;
 use crate::gatekeeper::Upstream;
+use crate::relay::Pipes;
 use crate::settings::{IDLE_UPSTREAM_MAX, ProxySettings, SWEEP_EVERY};
 use crate::workers::own_number;
 
@@ -46,6 +47,7 @@ pub(crate) struct Pool {
     /// Owns what must go on without a client: HTTP/2 connections, and uploads whose answer came
     /// before their end.
     tasks: TaskTracker,
+    pipes: Pipes,
 }
 
 /// The idle HTTP/1.1 connections of one key.
@@ -66,6 +68,7 @@ impl Pool {
             settings,
             counters,
             tasks: TaskTracker::new(),
+            pipes: Pipes::default(),
         }
     }
 
@@ -137,16 +140,17 @@ impl Pool {
         &self.tasks
     }
 
+    /// For whoever passes on what is not HTTP.
+    pub(crate) fn pipes(&self) -> &Pipes {
+        &self.pipes
+    }
+
     pub(crate) fn settings(&self) -> &ProxySettings {
         &self.settings
     }
 
     pub(crate) fn counters(&self) -> &Counters {
         &self.counters
-    }
-
-    pub(crate) fn counters_shared(&self) -> Arc<Counters> {
-        Arc::clone(&self.counters)
     }
 
     fn sweep(&self) {

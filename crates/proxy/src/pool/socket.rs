@@ -42,16 +42,16 @@ impl UpstreamSocket {
         }
         self.stream.as_mut().map(Pin::new).ok_or_else(lost)
     }
+}
 
-    fn is_over(&self) -> bool {
-        let Some(stream) = &self.stream else { return true };
-        let mut byte = [0; 1];
-        match rustix::net::recv(stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => true,
-            // Bytes that nobody asked for; hyper refuses them when it reads them.
-            Ok(_) => false,
-            Err(error) => error != rustix::io::Errno::AGAIN,
-        }
+/// Whether the other end has closed, as the kernel knows it. One that has said something before it
+/// was asked has not: hyper refuses that when it reads it, and others may speak first.
+pub(super) fn has_ended(stream: &TcpStream) -> bool {
+    let mut byte = [0; 1];
+    match rustix::net::recv(stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((_, 0)) => true,
+        Ok(_) => false,
+        Err(error) => error != rustix::io::Errno::AGAIN,
     }
 }
 
@@ -63,7 +63,7 @@ impl AsyncRead for UpstreamSocket {
     ) -> Poll<io::Result<()>> {
         if self.asks.load(Ordering::Relaxed) {
             self.asks.store(false, Ordering::Relaxed);
-            if self.is_over() {
+            if self.stream.as_ref().is_none_or(has_ended) {
                 return Poll::Ready(Ok(()));
             }
         }

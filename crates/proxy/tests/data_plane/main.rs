@@ -11,5 +11,6 @@ mod pages;
 mod smuggling;
 mod stale;
 mod support;
+mod tcp;
 mod udp;
 mod waking;
