@@ -195,6 +195,8 @@ class House:
         tcp = f'tcp = [{{ listen = "127.0.0.1:{listen}", port = {command_and_port[1]} }}]\n'
         server = self.dormouse(name, workload(*command_and_port) + tcp)
         server.port = listen
+        # Workloads' own addresses come after the gateway's.
+        server.wait_until_listening()
         return server
 
     def app_workload(self):

@@ -58,7 +58,7 @@ backend app
 
 HAPROXY_TCP = """
 global
-  maxconn 8192
+  maxconn 4096
 defaults
   mode tcp
   option splice-auto
