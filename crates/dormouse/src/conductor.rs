@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use crate::claims::{self, Claims};
 use crate::config::Settings;
 use crate::gatekeeping::Gatekeeping;
-use crate::heap;
 use crate::listeners::{Attended, Listeners, NoAddress, Ties};
 use crate::metering::Meters;
 use crate::metrics::SiteTable;
+use crate::quiet;
 use crate::registry::{Registry, WorkloadSpec, assemble, assemble_after};
 use crate::reload::{Reading, Reload, Reloader, Watch};
 use crate::runtimes::Runtimes;
@@ -152,7 +152,6 @@ impl Conductor {
         conductor.apply(&settings).await?;
         conductor.await_labels().await?;
         conductor.watches.update(&settings.watches);
-        tidy().await;
         Ok((conductor, score))
     }
 
@@ -161,9 +160,16 @@ impl Conductor {
         let changed = self.sources.changed();
         let mut files = FileWatch::start(self.reloader.last());
         let mut hangup = signal(SignalKind::hangup()).ok();
+        // What was read and is not kept is given back once, when everybody has done with it.
+        let mut quiet_at = Some(Instant::now() + quiet::AFTER);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
+                () = quiet::until(quiet_at) => {
+                    quiet::give_back().await;
+                    quiet_at = None;
+                    continue;
+                }
                 () = changed.notified() => self.labels_changed().await,
                 () = look_again(), if self.refused => self.labels_changed().await,
                 Some(()) = files.changed() => {
@@ -181,6 +187,7 @@ impl Conductor {
                     let _ = request.send(outcome);
                 }
             }
+            quiet_at = Some(Instant::now() + quiet::AFTER);
         }
         tokio::join!(self.watches.stop(), self.runtimes.shutdown());
     }
@@ -211,17 +218,13 @@ impl Conductor {
     async fn reload(&mut self) -> ReloadOutcome {
         let before = Arc::clone(self.reloader.settings());
         let reload = self.reloader.reload();
-        let outcome = self.conclude(before, reload).await;
-        tidy().await;
-        outcome
+        self.conclude(before, reload).await
     }
 
     async fn reload_when_written(&mut self) -> ReloadOutcome {
         let before = Arc::clone(self.reloader.settings());
         let reload = self.reloader.reload_when_written().await;
-        let outcome = self.conclude(before, reload).await;
-        tidy().await;
-        outcome
+        self.conclude(before, reload).await
     }
 
     async fn conclude(&mut self, before: Arc<Settings>, reload: Reload) -> ReloadOutcome {
@@ -317,13 +320,6 @@ fn who(settings: &Settings) -> String {
 /// Ends when it is time to see whether another house has let go of something.
 async fn look_again() {
     tokio::time::sleep(claims::LOOK_AGAIN_EVERY).await;
-}
-
-/// What was read and is not kept is given back to the system, aside from whoever is served.
-async fn tidy() {
-    if tokio::task::spawn_blocking(heap::give_back).await.is_err() {
-        tracing::error!("Could not give memory back");
-    }
 }
 
 fn route_table(

@@ -32,10 +32,12 @@ use dormouse_core::limits;
 use dormouse_wire::{CollectCommand, CollectReport};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use self::environments::Environments;
 use self::input::Input;
 use self::outbox::Outbox;
+use crate::quiet;
 
 /// What turns disk checks off, when it is not empty.
 const SKIP_DISKS: &str = "SKIP_DF_COLLECTION";
@@ -80,9 +82,16 @@ async fn serve(outbox: &Outbox) -> io::Result<()> {
     let collects_disks = std::env::var_os(SKIP_DISKS).is_none_or(|value| value.is_empty());
     let mut environments =
         Environments::new(Box::new(connect::meter), outbox.clone(), collects_disks);
+    // What it took to begin is given back once, when everybody has done with it.
+    let mut quiet_at = Some(Instant::now() + quiet::AFTER);
     let end = loop {
         let input = tokio::select! {
             Some(input) = inputs.recv() => input,
+            () = quiet::until(quiet_at) => {
+                quiet::give_back().await;
+                quiet_at = None;
+                continue;
+            }
             Some(()) = terminate.recv() => break End::Sigterm,
             Some(()) = interrupt.recv() => break End::Sigint,
             () = outbox.closed() => break End::NobodyReads,
@@ -91,6 +100,7 @@ async fn serve(outbox: &Outbox) -> io::Result<()> {
         if let Some(end) = take(input, &mut environments, outbox).await {
             break end;
         }
+        quiet_at = Some(Instant::now() + quiet::AFTER);
     };
     tracing::info!(reason = ?end, "Ending");
     environments.end().await;
