@@ -1,14 +1,18 @@
 //! Routes: which workload a request is for, by hostname, wildcard and path prefix.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
-/// What a route matches: `example.com`, `*.example.com`, `example.com/blog`, `*`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What a route matches: `example.com`, `*.example.com`, `example.com/blog`, `*`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern {
-    hostname: String,
-    prefix: String,
+    /// The hostname, then the prefix, which begins with a slash unless it is empty.
+    text: Arc<str>,
+    hostname_bytes: usize,
 }
 
 /// Why a text is not a pattern.
@@ -21,10 +25,14 @@ pub struct PatternError(pub String);
 /// none of whose prefixes match leaves the request to the next best hostname.
 #[derive(Clone, Debug)]
 pub struct RouteTable<T> {
-    exact: BTreeMap<Box<str>, Paths<T>>,
-    wildcards: BTreeMap<Box<str>, Paths<T>>,
+    exact: BTreeMap<Named, Paths<T>>,
+    wildcards: BTreeMap<Named, Paths<T>>,
     any: Paths<T>,
 }
+
+/// The hostname of a pattern, without `*.`, as a key: it shares the pattern's text.
+#[derive(Clone, Debug)]
+struct Named(Pattern);
 
 /// A pair that [`RouteTable::build`] left out because an earlier one has the same pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,9 +48,13 @@ const HOSTNAME_BYTES_MAX: usize = 253;
 /// The longest label of a hostname, in bytes.
 const LABEL_BYTES_MAX: usize = 63;
 
-/// Prefix and end of each route of one hostname, the longest prefix first.
+/// Prefix and end of each route of one hostname, the longest prefix first. Most hostnames have one
+/// route, and there may be many of them.
 #[derive(Clone, Debug)]
-struct Paths<T>(Vec<(Box<str>, T)>);
+enum Paths<T> {
+    One((Box<str>, T)),
+    Several(Vec<(Box<str>, T)>),
+}
 
 impl Pattern {
     /// Reads `HOSTNAME[/PREFIX]`. The hostname is made lower case and loses a trailing dot; a
@@ -59,24 +71,60 @@ impl Pattern {
             Some(at) => text.split_at(at),
             None => (text, ""),
         };
-        Ok(Self { hostname: parse_hostname(hostname)?, prefix: parse_prefix(path)? })
+        let (mut text, prefix) = (parse_hostname(hostname)?, parse_prefix(path)?);
+        let hostname_bytes = text.len();
+        text.push_str(&prefix);
+        Ok(Self { text: text.into(), hostname_bytes })
     }
 
     /// The hostname: lower case, without a trailing dot; `*` or beginning with `*.` where it is a
     /// wildcard.
     pub fn hostname(&self) -> &str {
-        &self.hostname
+        &self.text[..self.hostname_bytes]
     }
 
     /// The path prefix, without a trailing slash; empty where every path matches.
     pub fn prefix(&self) -> &str {
-        &self.prefix
+        &self.text[self.hostname_bytes..]
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.hostname, self.prefix)
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Borrow<str> for Named {
+    fn borrow(&self) -> &str {
+        let hostname = self.0.hostname();
+        hostname.strip_prefix("*.").unwrap_or(hostname)
+    }
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Named {}
+
+impl PartialOrd for Named {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Named {
+    fn cmp(&self, other: &Self) -> Ordering {
+        Borrow::<str>::borrow(self).cmp(other.borrow())
     }
 }
 
@@ -87,10 +135,12 @@ impl<T> RouteTable<T> {
         let mut table = Self::default();
         let mut duplicates = Vec::new();
         for (pattern, end) in pairs {
-            if let Err(left_out) = table.paths_of(&pattern.hostname).insert(&pattern.prefix, end) {
+            if let Err(left_out) = table.paths_of(&pattern).insert(pattern.prefix(), end) {
                 duplicates.push(Duplicate { pattern, left_out });
             }
         }
+        // The nodes of a tree that grew in order are half empty; one that is made at once is full.
+        table.exact = std::mem::take(&mut table.exact).into_iter().collect();
         (table, duplicates)
     }
 
@@ -116,7 +166,7 @@ impl<T> RouteTable<T> {
     /// How many routes there are.
     pub fn len(&self) -> usize {
         let named = self.exact.values().chain(self.wildcards.values());
-        named.map(|paths| paths.0.len()).sum::<usize>() + self.any.0.len()
+        named.map(|paths| paths.all().len()).sum::<usize>() + self.any.all().len()
     }
 
     /// Whether there is no route at all.
@@ -133,11 +183,12 @@ impl<T> RouteTable<T> {
             .find_map(|paths| paths.lookup(path))
     }
 
-    fn paths_of(&mut self, hostname: &str) -> &mut Paths<T> {
-        match hostname.strip_prefix("*.") {
-            Some(suffix) => self.wildcards.entry(suffix.into()).or_default(),
-            None if hostname == "*" => &mut self.any,
-            None => self.exact.entry(hostname.into()).or_default(),
+    fn paths_of(&mut self, pattern: &Pattern) -> &mut Paths<T> {
+        let named = Named(pattern.clone());
+        match pattern.hostname() {
+            "*" => &mut self.any,
+            hostname if hostname.starts_with("*.") => self.wildcards.entry(named).or_default(),
+            _ => self.exact.entry(named).or_default(),
         }
     }
 }
@@ -150,25 +201,39 @@ impl<T> Default for RouteTable<T> {
 
 impl<T> Paths<T> {
     fn insert(&mut self, prefix: &str, end: T) -> Result<(), T> {
-        if self.0.iter().any(|(other, _)| &**other == prefix) {
+        if self.all().iter().any(|(other, _)| &**other == prefix) {
             return Err(end);
         }
-        let at = self.0.partition_point(|(other, _)| other.len() >= prefix.len());
-        // Most hostnames have one route, and there may be many of them.
-        self.0.reserve_exact(1);
-        self.0.insert(at, (prefix.into(), end));
+        let at = self.all().partition_point(|(other, _)| other.len() >= prefix.len());
+        let route = (prefix.into(), end);
+        *self = match std::mem::take(self) {
+            Self::Several(routes) if routes.is_empty() => Self::One(route),
+            Self::Several(mut routes) => {
+                routes.insert(at, route);
+                Self::Several(routes)
+            }
+            Self::One(first) if at == 0 => Self::Several(vec![route, first]),
+            Self::One(first) => Self::Several(vec![first, route]),
+        };
         Ok(())
     }
 
+    fn all(&self) -> &[(Box<str>, T)] {
+        match self {
+            Self::One(route) => std::slice::from_ref(route),
+            Self::Several(routes) => routes,
+        }
+    }
+
     fn lookup(&self, path: &str) -> Option<(&str, &T)> {
-        let found = self.0.iter().find(|(prefix, _)| covers(prefix, path));
+        let found = self.all().iter().find(|(prefix, _)| covers(prefix, path));
         found.map(|(prefix, end)| (&**prefix, end))
     }
 }
 
 impl<T> Default for Paths<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self::Several(Vec::new())
     }
 }
 
