@@ -1,7 +1,8 @@
 //! Findings: what linting a configuration or a plan has to say.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 /// One result of linting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,22 +30,22 @@ pub enum Severity {
     Error,
 }
 
-/// Where a finding stands.
+/// Where a finding stands. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In a file, at a range of bytes.
     File {
         /// The file as it was named.
-        path: PathBuf,
+        path: Arc<Path>,
         /// Bytes from the start of the file.
         span: Range<usize>,
     },
     /// On a label of a container.
     Label {
         /// The container.
-        target: String,
+        target: Arc<str>,
         /// The label's key.
-        key: String,
+        key: Arc<str>,
     },
 }
 

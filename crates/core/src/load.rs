@@ -10,7 +10,7 @@ use std::fmt;
 use crate::time::Timestamp;
 
 /// Below which load a workload counts as idle. Nothing is looked at where neither is said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct IdleBelow {
     /// Thousandths of a percent of one processor.
     pub cpu_millipercent: Option<u32>,

@@ -7,7 +7,7 @@ use crate::id::WorkloadId;
 use crate::load::IdleBelow;
 
 /// Everything the lifecycle of one workload has to know about its owner's wishes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// No lease for this long makes a workload idle. `None` is "never".
     pub idle_timeout: Option<Duration>,
@@ -39,7 +39,7 @@ pub struct Policy {
 }
 
 /// How a workload sleeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rest {
     /// Asked to end, killed after `stop_timeout`.
     Stop,
@@ -50,7 +50,7 @@ pub enum Rest {
 }
 
 /// What to do with a workload whose rest keeps failing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnRestFailure {
     /// Leave it awake and try again later.
     Keep,
@@ -59,7 +59,7 @@ pub enum OnRestFailure {
 }
 
 /// What to do with a workload that is found running and that nobody uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Adopt {
     /// Grant it a full idle period, as if it had just been used.
     Keep,
@@ -68,7 +68,7 @@ pub enum Adopt {
 }
 
 /// A dependency edge.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Need {
     /// The workload that is needed.
     pub on: WorkloadId,
@@ -77,7 +77,7 @@ pub struct Need {
 }
 
 /// How far a needed workload must have come before its dependent may start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Until {
     /// Its start has been confirmed.
     Started,
@@ -88,7 +88,7 @@ pub enum Until {
 }
 
 /// What counts as ready.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Readiness {
     /// The engine's health where the workload declares one, a TCP connect where it has a port for
     /// TCP, running otherwise.

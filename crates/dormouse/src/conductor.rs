@@ -352,7 +352,7 @@ fn sites<'a>(
             workload: spec.id.name().to_owned(),
             port: route.port,
             scheme: route.scheme,
-            loading: spec.loading.clone(),
+            loading: Arc::clone(&spec.loading),
             held: spec.held,
             counters: Arc::clone(counters),
         };
@@ -371,7 +371,7 @@ fn layout(registry: &Registry, runtimes: &Runtimes) -> Layout {
         launch: spec.launch.clone(),
         policy: match &spec.misconfigured {
             Some(message) => Err(message.clone()),
-            None => Ok(Arc::new(spec.policy.clone())),
+            None => Ok(Arc::clone(&spec.policy)),
         },
     });
     Layout { environments: environments.collect(), workloads: workloads.collect() }

@@ -10,6 +10,7 @@ mod tests;
 mod tree;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dormouse_core::findings::{Finding, Place};
 use dormouse_core::{EnvironmentName, WorkloadId};
@@ -71,7 +72,8 @@ fn read_enabled(
     }
     report.turn_to(Some(WorkloadId::new(environment, target.as_str()).to_string()));
     let name = name_of(target, labels, &mut report);
-    report.turn_to(Some(WorkloadId::new(environment, &name).to_string()));
+    let id = WorkloadId::new(environment, &name);
+    report.turn_to(Some(id.to_string()));
     let root = tree::tree_of(target, labels, &mut report);
     let title = Title { name: "dormouse".into(), pattern: String::new() };
     let mut section =
@@ -86,7 +88,7 @@ fn read_enabled(
     }
     let findings = report.into_findings();
     let draft = Draft {
-        name,
+        id,
         environment: environment.clone(),
         target: target.clone(),
         launch: None,
@@ -97,7 +99,7 @@ fn read_enabled(
         misconfigured: verdict(&findings),
         origin: Origin::Labels,
         place: label_place(target, "dormouse"),
-        compose,
+        compose: compose.map(Box::new),
     };
     Labelled { draft: Some(draft), findings }
 }
@@ -131,8 +133,9 @@ fn read_keys(
     let needs = workload::read_needs(section, report);
     let listeners = listeners::read_named(section, report);
     listeners::refuse_unnamed_port(section, &routes, &listeners, report);
-    treatment.policy.ports = routes::ports_of(port, &routes, &listeners);
-    treatment.policy.udp_ports = routes::udp_ports_of(&listeners);
+    let policy = Arc::make_mut(&mut treatment.policy);
+    policy.ports = routes::ports_of(port, &routes, &listeners);
+    policy.udp_ports = routes::udp_ports_of(&listeners);
     (routes, listeners, needs)
 }
 
@@ -205,5 +208,6 @@ fn verdict(findings: &[Finding]) -> Option<String> {
 }
 
 fn label_place(target: &Target, key: &str) -> Place {
-    Place::Label { target: target.to_string(), key: key.chars().take(tree::KEY_MAX).collect() }
+    let key: String = key.chars().take(tree::KEY_MAX).collect();
+    Place::Label { target: target.as_str().into(), key: key.into() }
 }

@@ -103,7 +103,7 @@ pub struct StartOrder {
 }
 
 /// What to run, for the process provider.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LaunchSpec {
     /// Program and arguments; `$PORT` in an argument becomes the port.
     pub command: Vec<String>,

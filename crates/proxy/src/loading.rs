@@ -91,6 +91,7 @@ mod tests {
     use super::Pages;
     use crate::site::{Held, Loading, Scheme, Site};
     use http::Response;
+    use std::sync::Arc;
     use std::time::Duration;
 
     fn loading(title: &str) -> Response<bytes::Bytes> {
@@ -99,11 +100,11 @@ mod tests {
             workload: "local/<blog>".into(),
             port: None,
             scheme: Scheme::Http,
-            loading: Loading {
+            loading: Arc::new(Loading {
                 title: Some(title.into()),
                 refresh: Duration::from_millis(2500),
                 ..Loading::default()
-            },
+            }),
             held: Held::default(),
             counters: Default::default(),
         };

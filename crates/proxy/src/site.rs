@@ -17,7 +17,7 @@ pub struct Site<K> {
     /// How the upstream is spoken to.
     pub scheme: Scheme,
     /// The loading page.
-    pub loading: Loading,
+    pub loading: Arc<Loading>,
     /// The bounds of the waiting room.
     pub held: Held,
     /// What is counted about it; shared by all routes to one workload, and kept over reloads.

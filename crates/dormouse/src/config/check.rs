@@ -220,8 +220,8 @@ fn view(finding: &Finding, sources: &Sources) -> FindingView {
     };
     match &finding.place {
         Some(Place::File { path, span }) => {
-            view.file = Some(path.clone());
-            if let Some(text) = sources.get(path) {
+            view.file = Some(path.to_path_buf());
+            if let Some(text) = sources.get(&**path) {
                 let position = Position::of(text, span);
                 view.line = Some(position.line);
                 view.column = Some(position.column);
@@ -229,8 +229,8 @@ fn view(finding: &Finding, sources: &Sources) -> FindingView {
             }
         }
         Some(Place::Label { target, key }) => {
-            view.target = Some(target.clone());
-            view.label = Some(key.clone());
+            view.target = Some(target.to_string());
+            view.label = Some(key.to_string());
         }
         None => {}
     }
@@ -280,7 +280,7 @@ struct Shown<'f> {
 impl<'f> Shown<'f> {
     fn new(finding: &'f Finding, sources: &Sources) -> Self {
         let source = match &finding.place {
-            Some(Place::File { path, span }) => sources.get(path).map(|text| {
+            Some(Place::File { path, span }) => sources.get(&**path).map(|text| {
                 let span = within(text, span);
                 (NamedSource::new(path.to_string_lossy(), masked(text).into()), span.into())
             }),

@@ -80,7 +80,7 @@ fn parse(text: String, path: &Path, sources: &mut Sources, report: &mut Report<'
     let (document, errors) = DeTable::parse_recoverable(&text);
     for error in errors {
         let span = error.span().unwrap_or(0..0);
-        let place = Place::File { path: path.to_path_buf(), span };
+        let place = Place::File { path: path.into(), span };
         report.add(Finding::error("syntax", error.message()).at(place));
     }
     let entries = entries_of(document.get_ref(), &Arc::from(path));

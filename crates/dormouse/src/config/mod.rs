@@ -19,6 +19,7 @@ pub(crate) mod routes;
 mod secret;
 pub(crate) mod section;
 pub(crate) mod settings;
+pub(crate) mod shared;
 pub(crate) mod treatment;
 pub(crate) mod tree;
 pub(crate) mod values;
@@ -109,9 +110,9 @@ fn without_echoes(mut findings: Vec<Finding>, sources: &Sources) -> Vec<Finding>
     let mut broken: BTreeMap<PathBuf, usize> = BTreeMap::new();
     for finding in findings.iter().filter(|finding| finding.slug == "syntax") {
         if let Some(Place::File { path, span }) = &finding.place {
-            let before = sources.get(path).and_then(|text| text.get(..span.start));
+            let before = sources.get(&**path).and_then(|text| text.get(..span.start));
             let line_start = before.and_then(|text| text.rfind('\n')).unwrap_or(0);
-            let first = broken.entry(path.clone()).or_insert(line_start);
+            let first = broken.entry(path.to_path_buf()).or_insert(line_start);
             *first = line_start.min(*first);
         }
     }
@@ -121,7 +122,7 @@ fn without_echoes(mut findings: Vec<Finding>, sources: &Sources) -> Vec<Finding>
     findings.retain(|finding| match (finding.slug, &finding.place) {
         ("syntax" | "unreadable-file", _) => true,
         ("unknown-key" | "bad-value" | "not-yet", Some(Place::File { path, span })) => {
-            broken.get(path).is_none_or(|first| span.start < *first)
+            broken.get(&**path).is_none_or(|first| span.start < *first)
         }
         _ => false,
     });
@@ -132,7 +133,7 @@ fn without_echoes(mut findings: Vec<Finding>, sources: &Sources) -> Vec<Finding>
 fn order_of(finding: &Finding, files: &[PathBuf]) -> Option<(usize, usize)> {
     match &finding.place {
         Some(Place::File { path, span }) => {
-            Some((files.iter().position(|file| file == path)?, span.start))
+            Some((files.iter().position(|file| *file == **path)?, span.start))
         }
         Some(Place::Label { .. }) | None => None,
     }

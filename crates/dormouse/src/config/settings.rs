@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dormouse_core::EnvironmentName;
-use dormouse_core::Policy;
 use dormouse_core::findings::Place;
 use dormouse_core::policy::Until;
+use dormouse_core::{EnvironmentName, Policy, WorkloadId};
 use dormouse_providers::{LaunchSpec, Target};
 use dormouse_proxy::{Held, Loading};
 use ipnet::IpNet;
@@ -17,6 +16,7 @@ use super::address::{DockerAddress, Listen};
 use super::report::Report;
 use super::secret::Secret;
 use super::section::{Section, Title};
+use super::shared::Shared;
 use super::tree::{Entry, Node, Spot, Value};
 use super::watch::{self, WatchSpec};
 use super::{environment, gateway, treatment, workload};
@@ -39,8 +39,10 @@ pub struct Settings {
 impl Settings {
     /// Nothing that we start gets these env vars.
     pub(crate) fn withhold(&mut self, names: &BTreeSet<String>) {
+        let mut launches = Shared::default();
         for launch in self.workloads.iter_mut().filter_map(|draft| draft.launch.as_mut()) {
             Arc::make_mut(launch).withheld.clone_from(names);
+            launches.share(launch);
         }
         for watch in self.watches.values_mut() {
             watch.withheld.clone_from(names);
@@ -135,11 +137,12 @@ pub struct TlsSpec {
     pub insecure: bool,
 }
 
-/// How a workload is treated: what `[defaults]` may say too.
+/// How a workload is treated: what `[defaults]` may say too. What is not said otherwise is shared with
+/// the defaults.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Treatment {
-    pub(crate) policy: Policy,
-    pub(crate) loading: Loading,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) loading: Arc<Loading>,
     pub(crate) held: Held,
     /// Never when absent.
     pub(crate) connection_idle: Option<Duration>,
@@ -148,7 +151,7 @@ pub(crate) struct Treatment {
 /// A workload as the file or a label says it, with its needs by name.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Draft {
-    pub(crate) name: String,
+    pub(crate) id: WorkloadId,
     pub(crate) environment: EnvironmentName,
     pub(crate) target: Target,
     pub(crate) launch: Option<Arc<LaunchSpec>>,
@@ -161,7 +164,7 @@ pub(crate) struct Draft {
     /// Where it is defined.
     pub(crate) place: Place,
     /// Its project and service, where Compose made it.
-    pub(crate) compose: Option<ComposeService>,
+    pub(crate) compose: Option<Box<ComposeService>>,
 }
 
 /// Where a workload's definition comes from.

@@ -365,7 +365,7 @@ fn included_files_are_laid_together() {
     let loaded = files.load();
     assert_eq!(loaded.findings, []);
     let settings = loaded.settings.unwrap();
-    let names: Vec<&str> = settings.workloads.iter().map(|draft| draft.name.as_str()).collect();
+    let names: Vec<&str> = settings.workloads.iter().map(|draft| draft.id.name()).collect();
     assert_eq!(names, ["a", "b"]);
     assert_eq!(settings.gateway.http, [Listen::Everywhere(81)]);
     assert_eq!(settings.gateway.drain.as_secs(), 5);

@@ -1,5 +1,6 @@
 //! Reads how a workload is treated: the keys that `[defaults]`, workloads and labels share.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse_core::load::IdleBelow;
@@ -51,7 +52,7 @@ pub(crate) fn read_defaults(entry: Option<&Entry>, report: &mut Report<'_>) -> T
 
 /// Reads what `section` says about the treatment over what `treatment` says already.
 pub(crate) fn read(section: &mut Section<'_>, treatment: &mut Treatment, report: &mut Report<'_>) {
-    let policy = &mut treatment.policy;
+    let policy = Arc::make_mut(&mut treatment.policy);
     let set = &mut policy.idle_timeout;
     put(set, section.read(report, "idle_timeout", quantities::duration_or_never));
     put(&mut policy.wake_timeout, section.read(report, "wake_timeout", quantities::duration));
@@ -114,10 +115,11 @@ fn read_idle(parent: &mut Section<'_>, below: &mut IdleBelow, report: &mut Repor
     section.close(report);
 }
 
-fn read_loading(parent: &mut Section<'_>, loading: &mut Loading, report: &mut Report<'_>) {
+fn read_loading(parent: &mut Section<'_>, loading: &mut Arc<Loading>, report: &mut Report<'_>) {
     let Some(mut section) = open(parent, "loading", report) else {
         return;
     };
+    let loading = Arc::make_mut(loading);
     put(&mut loading.page, section.read(report, "page", values::flag));
     let theme = section.read(report, "theme", |node| values::word(node, &THEMES));
     put(&mut loading.theme, theme.map(str::to_owned));

@@ -51,11 +51,9 @@ impl Spot {
     /// The place as findings say it.
     pub(crate) fn place(&self) -> Place {
         match self {
-            Self::File { path, span } => {
-                Place::File { path: path.to_path_buf(), span: span.clone() }
-            }
+            Self::File { path, span } => Place::File { path: Arc::clone(path), span: span.clone() },
             Self::Label { target, key } => {
-                Place::Label { target: target.to_string(), key: key.to_string() }
+                Place::Label { target: Arc::clone(target), key: Arc::clone(key) }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Reads `[workload.NAME]`.
 
+use std::sync::Arc;
+
 use dormouse_core::WorkloadId;
 use dormouse_core::policy::Until;
 
@@ -8,6 +10,7 @@ use super::home::{self, Home};
 use super::report::{Flaw, Report, quote};
 use super::section::{Section, Title};
 use super::settings::{Draft, NeedWish, Origin, RouteWish, Treatment, Wanted};
+use super::shared::Shared;
 use super::tree::{Entry, Node, Value};
 use super::values::{self, Word};
 use super::{listeners, routes, treatment};
@@ -30,6 +33,7 @@ pub(crate) fn read_all(
         return Vec::new();
     };
     let mut drafts = Vec::new();
+    let mut policies = Shared::default();
     for entry in section.take_all() {
         if let Err(flaw) = values::check_name(&entry.key) {
             section.flaw(report, entry, flaw.at(&entry.spot));
@@ -37,7 +41,11 @@ pub(crate) fn read_all(
         }
         report.turn_to(Some(entry.key.clone()));
         if let Some(section) = Section::open(entry, &title.named(&entry.key), report) {
-            drafts.extend(read(entry, section, defaults, known, report));
+            let mut draft = read(entry, section, defaults, known, report);
+            if let Some(draft) = &mut draft {
+                policies.share(&mut draft.treatment.policy);
+            }
+            drafts.extend(draft);
         }
         report.turn_to(None);
     }
@@ -60,8 +68,8 @@ fn read(
 ) -> Option<Draft> {
     let (port, scheme) = routes::read_end(&mut section, report);
     let home = home::read(&entry.key, &mut section, port, known, report);
-    if let Some(home) = &home {
-        let id = WorkloadId::new(&home.environment, &entry.key);
+    let id = home.as_ref().map(|home| WorkloadId::new(&home.environment, &entry.key));
+    if let Some(id) = &id {
         report.turn_to(Some(id.to_string()));
     }
     let mut treatment = defaults.clone();
@@ -78,10 +86,11 @@ fn read(
     listeners::refuse_unnamed_port(&section, &routes, &listeners, report);
     section.close(report);
     let Home { environment, target, launch } = home?;
-    treatment.policy.ports = routes::ports_of(port, &routes, &listeners);
-    treatment.policy.udp_ports = routes::udp_ports_of(&listeners);
+    let policy = Arc::make_mut(&mut treatment.policy);
+    policy.ports = routes::ports_of(port, &routes, &listeners);
+    policy.udp_ports = routes::udp_ports_of(&listeners);
     Some(Draft {
-        name: entry.key.clone(),
+        id: id?,
         environment,
         target,
         launch,

@@ -2,6 +2,7 @@
 //! else.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dormouse_core::findings::{Finding, Place};
 use dormouse_core::routes::Pattern;
@@ -14,6 +15,7 @@ use super::{
 use crate::config::Listen;
 use crate::config::Settings;
 use crate::config::settings::{ComposeService, Draft, Origin};
+use crate::config::shared::Shared;
 use crate::labels;
 
 /// The drafts of one registry, while it is being built.
@@ -63,6 +65,7 @@ fn build(held: Held, version: u64, settings: &Settings, found: &Found) -> Regist
     let mut needs = needs::resolve(&mut bench);
     let mut routes = routes::share_out(&mut bench);
     let mut listeners = listeners::share_out(&mut bench);
+    let mut policies = Shared::default();
     let workloads = bench
         .drafts
         .into_iter()
@@ -71,7 +74,10 @@ fn build(held: Held, version: u64, settings: &Settings, found: &Found) -> Regist
             let routes = routes.remove(&id).unwrap_or_default();
             let listeners = listeners.remove(&id).unwrap_or_default();
             let mut policy = draft.treatment.policy;
-            policy.needs = needs;
+            if !needs.is_empty() {
+                Arc::make_mut(&mut policy).needs = needs;
+            }
+            policies.share(&mut policy);
             let spec = WorkloadSpec {
                 id: id.clone(),
                 environment: draft.environment,
@@ -130,9 +136,9 @@ impl Bench<'_> {
     }
 
     fn put_from_file(&mut self, mut draft: Draft) {
-        let id = WorkloadId::new(&draft.environment, &draft.name);
+        let id = draft.id.clone();
         let claim = (draft.environment.clone(), draft.target.clone());
-        draft.compose = self.compose_of(&draft);
+        draft.compose = self.compose_of(&draft).map(Box::new);
         let place = draft.place.clone();
         self.drafts.insert(id.clone(), draft);
         self.order.push(id.clone());
@@ -162,7 +168,7 @@ impl Bench<'_> {
             for (target, labels) in targets {
                 let labelled = labels::read(environment, target, labels, &settings.defaults);
                 match labelled.draft {
-                    Some(draft) if draft.name != target.as_str() => {
+                    Some(draft) if draft.id.name() != target.as_str() => {
                         renamed.push((draft, labelled.findings));
                     }
                     Some(draft) => self.put_labelled_one(draft, labelled.findings),
@@ -190,7 +196,7 @@ impl Bench<'_> {
             return;
         }
         self.findings.extend(findings);
-        let id = WorkloadId::new(&draft.environment, &draft.name);
+        let id = draft.id.clone();
         if let Some(first) = self.drafts.get(&id) {
             let finding = name_taken(&id, first, &draft);
             self.findings.push(finding);
@@ -203,7 +209,7 @@ impl Bench<'_> {
 }
 
 fn name_taken(id: &WorkloadId, first: &Draft, second: &Draft) -> Finding {
-    let place = Place::Label { target: second.target.to_string(), key: "dormouse.name".into() };
+    let place = Place::Label { target: second.target.as_str().into(), key: "dormouse.name".into() };
     let whose = match first.origin {
         Origin::File => "of a workload in the file",
         Origin::Labels => "of another container's workload",

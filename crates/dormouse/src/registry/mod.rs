@@ -53,13 +53,13 @@ pub struct WorkloadSpec {
     pub launch: Option<Arc<LaunchSpec>>,
     /// What its owner wants of its lifecycle. `ports` names every port of its routes, the main one
     /// first.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// The routes that lead to it.
     pub routes: Vec<RouteSpec>,
     /// The addresses of its own that lead to it.
     pub listeners: Vec<ListenerSpec>,
     /// Its loading page.
-    pub loading: Loading,
+    pub loading: Arc<Loading>,
     /// The bounds of its waiting room.
     pub held: Held,
     /// A connection of its listeners that has been silent for this long stops counting as a use;

@@ -74,9 +74,9 @@ impl Index {
         let mut by_name: BTreeMap<String, Vec<WorkloadId>> = BTreeMap::new();
         let mut by_service: BTreeMap<_, Vec<WorkloadId>> = BTreeMap::new();
         for (id, draft) in &bench.drafts {
-            by_name.entry(draft.name.clone()).or_default().push(id.clone());
+            by_name.entry(id.name().to_owned()).or_default().push(id.clone());
             if let Some(service) = &draft.compose {
-                let key = (draft.environment.to_string(), service.clone());
+                let key = (draft.environment.to_string(), ComposeService::clone(service));
                 by_service.entry(key).or_default().push(id.clone());
             }
         }

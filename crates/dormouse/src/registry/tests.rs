@@ -143,7 +143,7 @@ fn no_label_takes_the_name_of_another_container() {
     assert_eq!(registry.workloads.len(), 1);
     assert_eq!(slugs(&registry), [("duplicate-workload", "local/shop")]);
     let place = registry.findings[0].place.clone();
-    assert!(matches!(place, Some(Place::Label { target, .. }) if target == "a-thief"));
+    assert!(matches!(place, Some(Place::Label { target, .. }) if &*target == "a-thief"));
 }
 
 #[test]

@@ -132,7 +132,7 @@ async fn files_that_come_into_an_included_folder_are_read() {
     while !scene.next_change().await.workloads.is_empty() {}
     fs::create_dir(scene.folder.path().join("conf.d")).unwrap();
     scene.write("conf.d/c.toml", "[workload.c]\ncommand = [\"c\"]\n");
-    assert_eq!(scene.next_change().await.workloads[0].name, "c");
+    assert_eq!(scene.next_change().await.workloads[0].id.name(), "c");
 }
 
 #[tokio::test]

@@ -174,7 +174,7 @@ impl House {
             id: spec.id.clone(),
             target: spec.target.clone(),
             launch: spec.launch.clone(),
-            policy: Ok(Arc::new(spec.policy.clone())),
+            policy: Ok(Arc::clone(&spec.policy)),
         });
         let layout = Layout {
             environments: self.adapters.iter().map(environment).collect(),

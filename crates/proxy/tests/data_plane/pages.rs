@@ -1,5 +1,6 @@
 //! What dormouse itself answers: the loading page, and the reserved prefix.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -15,8 +16,10 @@ const NAVIGATION: &str =
 #[tokio::test]
 async fn a_navigation_to_a_sleeper_gets_the_loading_page_at_once_and_wakes_it() {
     for status in [503, 202, 200] {
-        let world =
-            World::with(ProxySettings::default(), |site| site.loading.status = status).await;
+        let world = World::with(ProxySettings::default(), |site| {
+            Arc::make_mut(&mut site.loading).status = status
+        })
+        .await;
         let page = world.send(NAVIGATION).await;
         assert_eq!(page.status, status);
         assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
@@ -41,7 +44,9 @@ async fn a_navigation_to_an_awake_workload_gets_the_workload() {
 #[tokio::test]
 async fn without_a_loading_page_navigations_are_held() {
     let app = App::new(|_| async { Response::new(full("own page")) }).await;
-    let world = World::with(ProxySettings::default(), |site| site.loading.page = false).await;
+    let world =
+        World::with(ProxySettings::default(), |site| Arc::make_mut(&mut site.loading).page = false)
+            .await;
     let mut raw = world.connect().await;
     raw.write(NAVIGATION).await;
     until("the navigation waits", || world.gate.waits() == 1).await;

@@ -56,7 +56,7 @@ impl World {
             workload: "test/app".into(),
             port: None,
             scheme: dormouse_proxy::Scheme::Http,
-            loading: dormouse_proxy::Loading::default(),
+            loading: Arc::default(),
             held: dormouse_proxy::Held::default(),
             counters: Arc::default(),
         };
