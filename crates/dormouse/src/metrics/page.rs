@@ -53,20 +53,20 @@ impl Scrape {
         let workloads = lock(&self.metrics.workloads);
         let mut series = Series::begin(encoder, &WAKES)?;
         for (id, tally) in workloads.iter() {
-            for ((cause, outcome), &number) in &tally.wakes {
+            for ((cause, outcome), &number) in tally.deeds().into_iter().flat_map(|it| &it.wakes) {
                 series.of_workload(id, &[cause, outcome], &ConstCounter::new(number))?;
             }
         }
         let mut series = Series::begin(encoder, &WAKE_SECONDS)?;
         for (id, tally) in workloads.iter() {
-            let Some(parts) = &tally.parts else { continue };
+            let Some(parts) = tally.deeds().and_then(|it| it.parts.as_ref()) else { continue };
             series.of_workload(id, &["needs"], &parts.needs)?;
             series.of_workload(id, &["start"], &parts.start)?;
             series.of_workload(id, &["ready"], &parts.ready)?;
         }
         let mut series = Series::begin(encoder, &RESTS)?;
         for (id, tally) in workloads.iter() {
-            for ((rest, outcome), &number) in &tally.rests {
+            for ((rest, outcome), &number) in tally.deeds().into_iter().flat_map(|it| &it.rests) {
                 series.of_workload(id, &[rest, outcome], &ConstCounter::new(number))?;
             }
         }

@@ -12,16 +12,23 @@ use tokio::time::Instant;
 /// What one workload has done so far.
 #[derive(Default)]
 pub(super) struct Tally {
+    asleep_since: Option<Instant>,
+    slept: Duration,
+    /// Absent before the first of it: most of many sleepers were never woken.
+    deeds: Option<Box<Deeds>>,
+}
+
+/// What only a workload does that is woken.
+#[derive(Default)]
+pub(super) struct Deeds {
     /// Wakes that ended, by cause and outcome.
     pub(super) wakes: BTreeMap<(&'static str, &'static str), u64>,
     /// Rests that ended, by rest and outcome.
     pub(super) rests: BTreeMap<(&'static str, &'static str), u64>,
     /// How long the parts of its wakes took; absent before the first.
-    pub(super) parts: Option<Box<Parts>>,
-    asleep_since: Option<Instant>,
-    slept: Duration,
+    pub(super) parts: Option<Parts>,
     /// The leases that were told to have been closed, by kind: a counter never goes back.
-    pub(super) closed: [u64; dormouse_keeper::Kind::COUNT],
+    closed: [u64; dormouse_keeper::Kind::COUNT],
 }
 
 /// How long the parts of wakes took.
@@ -48,8 +55,9 @@ impl Tally {
     }
 
     pub(super) fn woke(&mut self, cause: WakeCause, outcome: &'static str, times: WakeTimes) {
-        *self.wakes.entry((cause.as_str(), outcome)).or_default() += 1;
-        let parts = self.parts.get_or_insert_with(|| Box::new(Parts::new()));
+        let deeds = self.deeds.get_or_insert_default();
+        *deeds.wakes.entry((cause.as_str(), outcome)).or_default() += 1;
+        let parts = deeds.parts.get_or_insert_with(Parts::new);
         parts.needs.observe(times.needs.as_secs_f64());
         parts.start.observe(times.start.as_secs_f64());
         parts.ready.observe(times.ready.as_secs_f64());
@@ -57,7 +65,13 @@ impl Tally {
 
     pub(super) fn rested(&mut self, rest: Rest, outcome: Result<(), ()>) {
         let outcome = if outcome.is_ok() { "rested" } else { "failed" };
-        *self.rests.entry((rest.as_str(), outcome)).or_default() += 1;
+        let deeds = self.deeds.get_or_insert_default();
+        *deeds.rests.entry((rest.as_str(), outcome)).or_default() += 1;
+    }
+
+    /// What it did beside sleeping, where it did anything.
+    pub(super) fn deeds(&self) -> Option<&Deeds> {
+        self.deeds.as_deref()
     }
 
     /// How long it has slept, the sleep under way included.
@@ -69,8 +83,12 @@ impl Tally {
     /// them still are. The two are not read at one moment.
     pub(super) fn closed(&mut self, kind: usize, opened: u64, open: u32) -> u64 {
         let closed = opened.saturating_sub(u64::from(open));
-        self.closed[kind] = self.closed[kind].max(closed);
-        self.closed[kind]
+        if opened == 0 {
+            return 0;
+        }
+        let told = &mut self.deeds.get_or_insert_default().closed[kind];
+        *told = closed.max(*told);
+        *told
     }
 }
 
