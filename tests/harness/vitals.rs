@@ -7,7 +7,7 @@ use super::house::House;
 /// The measures of one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Vitals {
-    /// Memory that is in use, in KiB.
+    /// Memory of its own that is in use, in KiB.
     pub(crate) memory_kib: u64,
     /// Open files, sockets among them.
     pub(crate) files: u64,
@@ -52,10 +52,11 @@ impl fmt::Display for Vitals {
     }
 }
 
-/// The memory of a process that is in use, in KiB.
+/// The memory of a process that is its own, in KiB: pages of its program come and go with what it
+/// executes.
 pub(crate) fn memory_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 

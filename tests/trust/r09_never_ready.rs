@@ -85,9 +85,9 @@ async fn r09_what_never_gets_ready_has_a_clear_end() {
     ));
 }
 
-/// What the process has in memory.
+/// What the process has in memory of its own: pages of its program come and go.
 fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

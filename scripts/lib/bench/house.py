@@ -84,6 +84,10 @@ class Server:
     def rss_kib(self):
         return sum(rss_kib(pid) for pid in self._pids())
 
+    def own_kib(self):
+        """Without the pages of files, which come and go with what is executed."""
+        return sum(rss_kib(pid, "RssAnon:") + rss_kib(pid, "RssShmem:") for pid in self._pids())
+
     def end(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -315,8 +319,8 @@ def children(pid):
     return [int(child) for child in listed.split()]
 
 
-def rss_kib(pid):
+def rss_kib(pid, which="VmRSS:"):
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(which):
             return int(line.split()[1])
     return 0

@@ -202,10 +202,10 @@ impl Worker {
         std::fs::read_dir(folder).unwrap().count()
     }
 
-    /// Its memory in use, in bytes.
+    /// Its own memory in use, in bytes: pages of its program come and go.
     pub(super) fn memory_bytes(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
     }
 
