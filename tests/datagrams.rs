@@ -58,7 +58,8 @@ async fn r04_a_flow_with_a_word_now_and_then_outlasts_idle_timeout() {
             peer.send(3).await;
             peer.expect_all(PATIENCE).await?;
             spoke = (before, SystemTime::now());
-            assert_eq!(house.admin.workload(&app.short).await.leases.flow, 1);
+            let flows = house.admin.workload(&app.short).await.leases.flow;
+            assert_eq!(flows, 1, "{}: the leases of its flow", app.short);
             sleep(WORD_EVERY).await;
         }
         let rested = docker.said_within(SILENCE + PATIENCE, app, said, 1).await;
