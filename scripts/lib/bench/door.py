@@ -29,7 +29,8 @@ def main():
             for key, _ in ends.select():
                 if key.data is None:
                     take(listener, engine, ends)
-                else:
+                # What its other end has closed in the same turn is over.
+                elif key.fileobj.fileno() >= 0:
                     carry(key.fileobj, key.data, ends, log)
 
 
