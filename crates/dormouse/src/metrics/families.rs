@@ -117,7 +117,7 @@ pub(super) const UPSTREAM_RETRIES: Family = family(
 pub(super) const TCP_BYTES: Family = family(
     "tcp_bytes",
     MetricType::Counter,
-    &["workload", "direction"],
+    &["environment", "workload", "direction"],
     "Bytes of TCP connections: `received` from clients, `sent` to them",
 );
 pub(super) const UDP_DROPPED: Family = family(
