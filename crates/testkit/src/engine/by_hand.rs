@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::container::Status;
 use super::deeds::{self, Force, Grace};
 use super::life;
-use super::shared::{Done, Refusal, Shared};
+use super::shared::{Deed, Done, Refusal, Shared};
 use super::spec::ContainerSpec;
 
 /// A person at the engine's machine. Every method answers whether there was anything to do.
@@ -30,35 +30,35 @@ impl<'a> ByHand<'a> {
 
     /// Starts it.
     pub async fn start(&self, name: &str) -> HandResult {
-        said(deeds::start(Arc::clone(self.shared), name.to_owned()).await)
+        self.said(deeds::start(Arc::clone(self.shared), name.to_owned()).await).await
     }
 
     /// Stops it, killing it after `grace`.
     pub async fn stop(&self, name: &str, grace: Duration) -> HandResult {
         let us = Arc::clone(self.shared);
-        said(deeds::stop(us, name.to_owned(), Grace::For(grace), None).await)
+        self.said(deeds::stop(us, name.to_owned(), Grace::For(grace), None).await).await
     }
 
     /// Sends it a signal, such as `KILL` or `HUP`.
     pub async fn kill(&self, name: &str, signal: &str) -> HandResult {
         let signal = deeds::signal_number(signal)?;
-        said(deeds::kill(Arc::clone(self.shared), name.to_owned(), signal).await)
+        self.said(deeds::kill(Arc::clone(self.shared), name.to_owned(), signal).await).await
     }
 
     /// Stops and starts it.
     pub async fn restart(&self, name: &str) -> HandResult {
         let us = Arc::clone(self.shared);
-        said(deeds::restart(us, name.to_owned(), Grace::OfContainer).await)
+        self.said(deeds::restart(us, name.to_owned(), Grace::OfContainer).await).await
     }
 
     /// Freezes it.
     pub async fn pause(&self, name: &str) -> HandResult {
-        said(deeds::pause(Arc::clone(self.shared), name.to_owned()).await)
+        self.said(deeds::pause(Arc::clone(self.shared), name.to_owned()).await).await
     }
 
     /// Thaws it.
     pub async fn unpause(&self, name: &str) -> HandResult {
-        said(deeds::unpause(Arc::clone(self.shared), name.to_owned()).await)
+        self.said(deeds::unpause(Arc::clone(self.shared), name.to_owned()).await).await
     }
 
     /// Gives it another name.
@@ -68,7 +68,7 @@ impl<'a> ByHand<'a> {
 
     /// Removes it, killing it first where it runs.
     pub async fn remove(&self, name: &str) -> HandResult {
-        said(deeds::remove(Arc::clone(self.shared), name.to_owned(), Force::Yes).await)
+        self.said(deeds::remove(Arc::clone(self.shared), name.to_owned(), Force::Yes).await).await
     }
 
     /// Its process ends by itself; false when it has none.
@@ -91,6 +91,11 @@ impl<'a> ByHand<'a> {
             container.status = Status::Dead;
             container.touched();
         }
+    }
+
+    async fn said(&self, deed: Deed) -> HandResult {
+        self.shared.wait_for_readers().await;
+        said(deed)
     }
 
     /// Asks every process to end, as an engine does that is going down in order.
@@ -157,6 +162,6 @@ impl<'a> ByHand<'a> {
     }
 }
 
-fn said(deed: super::shared::Deed) -> HandResult {
+fn said(deed: Deed) -> HandResult {
     deed.map(|done| done == Done::Now)
 }

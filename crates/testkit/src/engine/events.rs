@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -9,8 +10,12 @@ use tokio::sync::broadcast;
 
 /// Events that the engine remembers, of all kinds together.
 pub(super) const MEMORY: usize = 256;
-/// Live events that a slow reader may fall behind before it misses some.
+/// Live events that the engine keeps for a slow reader. When it has fallen behind so far, each
+/// further one waits for it, and is not kept for it.
 const READER_QUEUE: usize = 1024;
+/// How long an event waits for a reader that has fallen behind (moby's `pubsub`, as its events use
+/// it); for several of them at the same time.
+const READER_WAIT: Duration = Duration::from_millis(100);
 
 /// One event, in the shape and key order in which the engine prints it.
 #[derive(Clone, Debug, Serialize)]
@@ -57,6 +62,9 @@ pub struct Actor {
 pub(super) struct EventLog {
     memory: VecDeque<Arc<Event>>,
     live: broadcast::Sender<Arc<Event>>,
+    held_up: usize,
+    /// Those of them that nobody has waited for yet.
+    owed: u32,
 }
 
 /// The `filters` of a request: key to accepted values.
@@ -109,7 +117,8 @@ impl Event {
 
 impl EventLog {
     pub(super) fn new() -> Self {
-        Self { memory: VecDeque::with_capacity(MEMORY), live: broadcast::Sender::new(READER_QUEUE) }
+        let live = broadcast::Sender::new(READER_QUEUE);
+        Self { memory: VecDeque::with_capacity(MEMORY), live, held_up: 0, owed: 0 }
     }
 
     pub(super) fn publish(&mut self, event: Arc<Event>) {
@@ -117,6 +126,10 @@ impl EventLog {
             self.memory.pop_front();
         }
         self.memory.push_back(Arc::clone(&event));
+        if self.unread() == READER_QUEUE {
+            self.held_up += 1;
+            self.owed += 1;
+        }
         // Nobody listening is no error.
         let _ = self.live.send(event);
     }
@@ -130,6 +143,20 @@ impl EventLog {
             self.memory.iter().filter(|event| event.time_nano >= since).cloned().collect()
         });
         (past, self.live.subscribe())
+    }
+
+    /// As many as the slowest reader has not read.
+    pub(super) fn unread(&self) -> usize {
+        self.live.len()
+    }
+
+    pub(super) fn held_up(&self) -> usize {
+        self.held_up
+    }
+
+    /// How long whoever caused the last events has to wait for their readers.
+    pub(super) fn take_owed(&mut self) -> Duration {
+        READER_WAIT * std::mem::take(&mut self.owed)
     }
 
     pub(super) fn forget(&mut self) {

@@ -1,6 +1,7 @@
 //! The life of a container's process: its birth, its answers to signals, its health, its death.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::app::{self, Sockets};
 use super::container::{LogLine, Run, Status};
 use super::shared::{Refusal, Shared};
 use super::spec::{OnTerm, Publish, StopOrder};
+use super::void::Void;
 
 /// Signals that may wait for a process.
 const SIGNALS_MAX: usize = 64;
@@ -44,8 +46,12 @@ pub(super) async fn begin(shared: &Arc<Shared>, id: &str) -> Result<(), Refusal>
     };
     let identity = plan.identity(shared, id);
     let published = plan.published_at(sockets.host_ports());
-    if let Some(servers) = sockets.serve(identity, frozen.subscribe()) {
-        shared.tasks.spawn(until_ended(end.clone(), servers));
+    if let (Some(servers), Some(at)) = (sockets.serve(identity, frozen.subscribe()), plan.serve) {
+        let (end, shared_too) = (end.clone(), Arc::clone(shared));
+        shared.tasks.spawn(async move {
+            until_ended(end, servers).await;
+            leave_void(&shared_too, at);
+        });
     }
     shared.tasks.spawn(until_ended(end.clone(), process.live(inbox)));
     let mut world = shared.world();
@@ -127,7 +133,7 @@ pub(super) struct Plan {
     /// What to publish, with the host ports that are still open.
     pub(super) publish: Vec<Publish>,
     /// The address and port of the served application.
-    pub(super) serve: Option<std::net::SocketAddr>,
+    pub(super) serve: Option<SocketAddr>,
     pub(super) listen_delay: Duration,
 }
 
@@ -152,7 +158,7 @@ impl Plan {
         let ip = ip.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
         Ok(Self {
             serial,
-            serve: spec.serve.map(|port| std::net::SocketAddr::new(ip, port)),
+            serve: spec.serve.map(|port| SocketAddr::new(ip, port)),
             publish: spec.published,
             listen_delay: spec.behaviour.listen_delay,
             addresses,
@@ -296,6 +302,17 @@ fn restart_delay(failures: u32) -> Duration {
 
 async fn until_ended(end: CancellationToken, task: impl Future<Output = ()>) {
     end.run_until_cancelled(task).await;
+}
+
+/// Nobody is at the address of what has ended, unless somebody else has it already.
+fn leave_void(shared: &Shared, at: SocketAddr) {
+    if shared.ended.is_cancelled() || !shared.world().is_free(at.ip()) {
+        return;
+    }
+    // Where it cannot be bound, somebody else is there.
+    if let Ok(void) = Void::at(at) {
+        shared.world().leave_void(at.ip(), void);
+    }
 }
 
 /// Waits for a moment that may never come.

@@ -26,6 +26,7 @@ mod shared;
 mod spec;
 pub mod stock;
 mod stream;
+mod void;
 mod world;
 
 use std::net::IpAddr;
@@ -171,6 +172,17 @@ impl FakeEngine {
         if let Some(container) = self.shared.world().find_mut(name) {
             change(&mut container.spec);
         }
+    }
+
+    /// How many events had to wait for a subscriber that did not read; each cost whoever caused it
+    /// 100 ms.
+    pub fn events_held_up(&self) -> usize {
+        self.shared.world().events.held_up()
+    }
+
+    /// How many events the slowest subscriber has not read yet, of those that are kept for it.
+    pub fn events_unread(&self) -> usize {
+        self.shared.world().events.unread()
     }
 
     /// Forgets its events, as a restart does.

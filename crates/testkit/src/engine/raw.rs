@@ -49,6 +49,11 @@ impl RawClient {
         Self { socket: socket.as_ref().to_owned() }
     }
 
+    /// The engine's socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// A GET.
     pub async fn read(&self, path: &str) -> io::Result<RawAnswer> {
         self.call("GET", path, Bytes::new()).await

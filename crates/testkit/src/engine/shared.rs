@@ -90,9 +90,20 @@ impl Shared {
     ) -> Deed {
         let incarnation = self.incarnation();
         let task = self.tasks.spawn(async move { incarnation.run_until_cancelled(deed).await });
-        match task.await {
+        let outcome = task.await;
+        self.wait_for_readers().await;
+        match outcome {
             Ok(Some(outcome)) => outcome,
             Ok(None) | Err(_) => Err(Refusal::new(500, "the engine is going down")),
+        }
+    }
+
+    /// Waits as long as the last events have to wait for readers that have fallen behind: whoever
+    /// did a deed is answered after its events are out.
+    pub(super) async fn wait_for_readers(&self) {
+        let owed = self.world().events.take_owed();
+        if !owed.is_zero() {
+            tokio::time::sleep(owed).await;
         }
     }
 

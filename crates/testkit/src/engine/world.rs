@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::container::{Container, Status};
 use super::events::{Actor, Event, EventLog};
 use super::spec::ContainerSpec;
+use super::void::Void;
 
 /// Events kept for the test that asks afterwards.
 const RECORD_MAX: usize = 1_000_000;
@@ -23,6 +24,7 @@ pub(super) struct World {
     record: Vec<Arc<Event>>,
     clock: Clock,
     addresses: AddressPool,
+    voids: BTreeMap<IpAddr, Void>,
     /// Whether the engine's own process is alive; nothing is said while it is not.
     pub(super) up: bool,
     serials: u64,
@@ -51,6 +53,7 @@ impl World {
             record: Vec::new(),
             clock: Clock::new(),
             addresses: AddressPool::new(),
+            voids: BTreeMap::new(),
             up: true,
             serials: 0,
             ids: 0,
@@ -103,11 +106,25 @@ impl World {
     }
 
     pub(super) fn take_address(&mut self, loopback: bool) -> IpAddr {
-        self.addresses.take(loopback)
+        let address = self.addresses.take(loopback);
+        self.voids.remove(&address);
+        address
     }
 
     pub(super) fn give_back_address(&mut self, address: IpAddr) {
         self.addresses.give_back(address);
+    }
+
+    /// Whether nobody has an address.
+    pub(super) fn is_free(&self, address: IpAddr) -> bool {
+        self.addresses.is_free(address)
+    }
+
+    /// Leaves nobody at an address, until somebody takes it.
+    pub(super) fn leave_void(&mut self, address: IpAddr, void: Void) {
+        if self.is_free(address) {
+            self.voids.insert(address, void);
+        }
     }
 
     pub(super) fn record(&self) -> &[Arc<Event>] {
@@ -207,6 +224,16 @@ impl AddressPool {
         let address = lowest.expect("a pool is far larger than any test's fleet");
         taken.insert(address);
         IpAddr::V4(Ipv4Addr::from(address))
+    }
+
+    fn is_free(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => {
+                let address = u32::from(address);
+                !self.plain.contains(&address) && !self.loopback.contains(&address)
+            }
+            IpAddr::V6(_) => false,
+        }
     }
 
     fn give_back(&mut self, address: IpAddr) {
