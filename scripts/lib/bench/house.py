@@ -109,6 +109,8 @@ class House:
         self.binary = binary
         self.app_binary = binary.with_name("testapp")
         self.servers = []
+        # Those who visit, and end at the latest with the house.
+        self.beside = []
         # Who could not be started, and why: their rows say so.
         self.missing = {}
 
@@ -228,6 +230,9 @@ class House:
             self.servers.remove(server)
 
     def end_all(self):
+        for visitors in self.beside:
+            visitors.end()
+        self.beside.clear()
         for server in reversed(self.servers):
             server.end()
         self.servers.clear()

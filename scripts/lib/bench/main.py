@@ -16,6 +16,7 @@ import collector
 import fleet
 import herd
 import memory
+import neighbours
 import report
 import traffic
 import wakes
@@ -40,6 +41,9 @@ MEASURES = {
     "cold": (wakes.cold, "cold wake on the real engine"),
     "pause": (wakes.pause, "wake from pause on the real engine"),
     "herd": (herd.herd, "10,000 first requests at once"),
+    "dead-neighbour": (neighbours.dead_neighbour, "a neighbour beside 20,000 requests to a dead workload"),
+    "slow-clients": (neighbours.slow_clients, "good clients beside 10,000 slow ones and floods of HTTP/2"),
+    "never-read": (neighbours.never_read, "telling 1,000 readers that never read"),
     "rest": (fleet.rest, "100,000 sleepers: memory and CPU at rest"),
     "collector": (collector.collector, "the collection worker: CPU, memory, events"),
     "fleet": (fleet.events, "cost per event and timer, 1,000 to 1,000,000 workloads"),
@@ -49,7 +53,7 @@ MEASURES = {
 def main():
     options = parse()
     if options.list:
-        print("\n".join(f"{name:<10} {about}" for name, (_, about) in MEASURES.items()))
+        print("\n".join(f"{name:<15} {about}" for name, (_, about) in MEASURES.items()))
         return
     # Whoever asks it to end wants everything that it started to end, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -93,6 +97,11 @@ def scale(options):
     options.alone_every = 2 if quick else 3
     options.herd = 2_000 if quick else 10_000
     options.herds = 1 if quick else 2
+    options.dead_requests = 2_000 if quick else 20_000
+    options.slow_clients = 1_000 if quick else 10_000
+    options.floods = 1 if quick else 5
+    options.good_seconds = 1 if quick else 3
+    options.pins = 200 if quick else 1_000
     options.cycles = 3 if quick else 4
     options.collector_sizes = (1000,) if quick else (1, 100, 1000, 2000)
     options.events = 100 if quick else 500
