@@ -14,15 +14,17 @@ use harness::admin::Admin;
 use harness::client::{exchange, get};
 use harness::dice::Dice;
 use harness::docker::{App, Docker};
-use harness::eventually;
 use harness::house::House;
 use harness::report::{Report, scale};
 use harness::testapp;
+use harness::{PATIENCE, eventually};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// Kills of each house; there are two at a time.
 const KILLS: usize = 30;
+/// The scale of 500 kills.
+const FULL: usize = 9;
 const IDLE: Duration = Duration::from_millis(600);
 /// The kill comes at most so long after the requests began.
 const LIFE_MAX: Duration = Duration::from_millis(1300);
@@ -41,7 +43,7 @@ async fn r05_a_killed_dormouse_comes_back_and_rests_and_wakes_nothing() {
     for (phase, count) in two.met {
         *met.entry(phase).or_default() += count;
     }
-    report.cases((0..2 * KILLS * scale()).map(|_| Ok::<(), String>(())));
+    report.cases((0..2 * KILLS * scale(FULL)).map(|_| Ok::<(), String>(())));
     report.cases([one.wrong, two.wrong].concat().into_iter().map(Err));
     for phase in ["waking", "ready", "draining", "settling", "asleep"] {
         assert!(met.contains_key(phase), "no kill met a workload that was {phase}");
@@ -82,7 +84,7 @@ async fn survive(seed: u64, marker: &str) -> Option<Outcome> {
     let mut dice = Dice::new(seed);
     let mut outcome = Outcome::default();
     let mut windows = Vec::new();
-    for round in 0..KILLS * scale() {
+    for round in 0..KILLS * scale(FULL) {
         let visits = match round % 5 {
             0 => cast.drain(&house).await,
             _ => cast.visit(&house, &mut dice),
@@ -173,7 +175,7 @@ impl Cast {
             let environments = house.admin.call("GET", "/api/v1/environments", "").await.json();
             environments.as_array().unwrap().iter().all(|it| it["state"] == "up")
         };
-        eventually(SOON, "every environment is up", known).await;
+        eventually(PATIENCE, "every environment is up", known).await;
         let mut visits = JoinSet::new();
         visits.spawn(async move {
             let _ = exchange(http, get(&host, "/slow?ms=5000")).await;
@@ -182,10 +184,10 @@ impl Cast {
             let workload = house.admin.workload(&name).await;
             workload.phase == Phase::Ready && workload.leases.request > 0
         };
-        eventually(SOON, "somebody uses it", in_use).await;
+        eventually(PATIENCE, "somebody uses it", in_use).await;
         let called = name.clone();
         visits.spawn(async move { order_sleep(admin, &called).await });
-        house.admin.until_within(SOON, &name, Phase::Draining).await;
+        house.admin.until(&name, Phase::Draining).await;
         visits
     }
 

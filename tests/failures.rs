@@ -13,7 +13,7 @@ use dormouse_wire::Phase;
 use harness::client::{Answer, exchange, fetch, get};
 use harness::docker::{App, Docker};
 use harness::house::House;
-use harness::report::{Report, scale};
+use harness::report::{Report, UNNAMED, scale};
 use harness::{PATIENCE, cli, eventually};
 use http::Request;
 use http_body_util::Full;
@@ -173,7 +173,7 @@ async fn r36_an_engine_that_accepts_and_never_answers_hurts_nobody_else() {
     let house = House::start(&configuration).await;
     let crowd = Crowd::gather(&house, &app);
     let mut report = Report::of("R36");
-    for _ in 0..CROWD * scale() {
+    for _ in 0..CROWD * scale(UNNAMED) {
         let (answer, took) = timed(&house, &other).await;
         let served = answer.status == 200 && took < PATIENCE / 2;
         report.case(served.then_some(()).ok_or_else(|| {

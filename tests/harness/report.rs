@@ -5,6 +5,8 @@ use std::fmt::Display;
 
 use super::dice::{self, Dice};
 
+/// The scale in full of what names no N.
+pub(crate) const UNNAMED: usize = 4;
 /// Failures that are shown whole.
 const SHOWN: usize = 20;
 
@@ -17,12 +19,17 @@ pub(crate) struct Report {
     failures: Vec<String>,
 }
 
-/// How many times more than the test command does is to be tried: `DORMOUSE_TRUST_SCALE`, or 1.
+/// How many times more than the test command does is to be tried: `DORMOUSE_TRUST_SCALE`, or 1. Where
+/// it is `full`, this is `full`: with it N is that which the invariant names.
 ///
 /// # Panics
-/// When the env var is not a whole number above zero.
-pub(crate) fn scale() -> usize {
-    let scale = std::env::var("DORMOUSE_TRUST_SCALE").map_or(1, |scale| scale.parse().unwrap());
+/// When the env var is neither that nor a whole number above zero.
+pub(crate) fn scale(full: usize) -> usize {
+    let scale = match std::env::var("DORMOUSE_TRUST_SCALE") {
+        Ok(scale) if scale == "full" => full,
+        Ok(scale) => scale.parse().unwrap(),
+        Err(_) => 1,
+    };
     assert!(scale > 0, "DORMOUSE_TRUST_SCALE is 0");
     scale
 }

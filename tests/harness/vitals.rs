@@ -1,6 +1,7 @@
 //! What a running dormouse takes of its machine: memory, open files, tasks.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::house::House;
 
@@ -58,6 +59,15 @@ pub(crate) fn memory_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// The processor time that a process has used so far, all its threads together.
+pub(crate) fn cpu(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after_name = stat.rsplit_once(')').unwrap().1;
+    // User and system time, in the hundredths of a second that Linux tells everybody.
+    let ticks = after_name.split_whitespace().skip(11).take(2);
+    Duration::from_millis(10 * ticks.map(|text| text.parse::<u64>().unwrap()).sum::<u64>())
 }
 
 /// The value of a metric without labels.

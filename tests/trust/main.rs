@@ -26,6 +26,7 @@ mod r12_bodies;
 mod r13_stale_connections;
 mod r14_order_of_needs;
 mod r19_standing_still;
+mod r19_wall_clock;
 mod r20_idle_time_survives;
 mod r21_slow_and_abusive;
 mod r22_smuggling;

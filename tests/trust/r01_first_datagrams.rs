@@ -9,7 +9,7 @@ use dormouse_wire::Phase;
 use crate::harness::datagrams::{Peer, free_udp_address};
 use crate::harness::docker::Docker;
 use crate::harness::house::House;
-use crate::harness::report::{Report, scale};
+use crate::harness::report::{Report, UNNAMED, scale};
 use crate::harness::{eventually, quiet};
 
 /// Clients, and how many datagrams each sends. More at once are more than the system's own buffer
@@ -48,7 +48,7 @@ async fn r01_first_datagrams_wake_once_and_none_is_lost() {
         let mut first = Peer::of(at).await;
         first.send(1).await;
         report.case(first.expect_all(HERD_MAX).await);
-        for _ in 0..scale() {
+        for _ in 0..scale(UNNAMED) {
             for (clients, datagrams) in HERDS {
                 house.admin.sleep_by_force(name).await;
                 house.admin.until(name, Phase::Asleep).await;

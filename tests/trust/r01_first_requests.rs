@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::harness::client::{exchange, get};
 use crate::harness::docker::Docker;
 use crate::harness::house::{House, free_address, raise_open_files};
-use crate::harness::report::{Report, scale};
+use crate::harness::report::{Report, UNNAMED, scale};
 use crate::harness::{eventually, quiet};
 
 /// What the app listens on.
@@ -66,7 +66,7 @@ async fn r01_however_many_come_first_one_start_serves_them_all() {
         house.admin.until(rest, Phase::Asleep).await;
         // From a pause only what has run before is woken.
         exchange(house.http, get(&host, "/")).await.unwrap();
-        for _ in 0..scale() {
+        for _ in 0..scale(UNNAMED) {
             for herd in HERDS {
                 for manner in [Manner::Http1, Manner::Http2, Manner::WebSocket, Manner::Tcp] {
                     house.admin.sleep_by_force(rest).await;

@@ -14,6 +14,8 @@ use crate::harness::report::{Report, scale};
 
 const IDLE: Duration = Duration::from_millis(300);
 const BEFORE_MS: u64 = 20;
+/// The scale of 200 requests.
+const FULL: usize = 3;
 /// Grace, containers that stop at the same time, and races of each.
 const COURSES: [(u64, u64, u64); 3] = [(0, 4, 8), (2, 8, 3), (10, 16, 1)];
 
@@ -30,7 +32,7 @@ async fn r02_a_request_during_a_stubborn_stop_is_not_lost() {
             configuration += &app.workload(&format!(
                 "rest = \"stop\"\nidle_timeout = \"{idle}ms\"\nstop_timeout = \"{grace}s\""
             ));
-            lanes.push((app, grace, (lane, count), races * scale() as u64));
+            lanes.push((app, grace, (lane, count), races * scale(FULL) as u64));
         }
     }
     let house = House::start(&configuration).await;

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::fakes;
 use crate::harness::client::{exchange, get};
 use crate::harness::house::House;
-use crate::harness::report::{Report, scale};
+use crate::harness::report::{Report, UNNAMED, scale};
 use crate::harness::{PATIENCE, eventually};
 
 /// None of them reads like the beginning of an id.
@@ -42,8 +42,8 @@ async fn r07_calls_that_get_lost_lose_nobody() {
     add_faults(&door, report.seed());
 
     let mut visitors = JoinSet::new();
-    let over = OVER * u32::try_from(scale()).unwrap();
-    for _ in 0..REQUESTS * scale() {
+    let over = OVER * u32::try_from(scale(UNNAMED)).unwrap();
+    for _ in 0..REQUESTS * scale(UNNAMED) {
         let (at, name, after) = (house.http, *dice.pick(&NAMES), dice.period(over));
         visitors.spawn(async move {
             tokio::time::sleep(after).await;

@@ -1,17 +1,21 @@
-//! R8: our slowness never slows the engine. It waits for a subscriber that does not read, event by
-//! event; so events are read however slowly the engine answers our own questions, and also while it
-//! does not answer one of them.
+//! R8: our slowness never slows the engine. It waits 100 ms for a subscriber that has fallen behind,
+//! event by event; so events are read however slowly the engine answers our own questions, also while
+//! it does not answer one of them, and whoever does not read what we tell.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use dormouse_testkit::abuse::LazyReader;
 use dormouse_testkit::door::{Door, Fault, Rule};
-use dormouse_testkit::engine::{Call, FakeEngine};
+use dormouse_testkit::engine::{self, Call, FakeEngine};
 use dormouse_wire::Phase;
+use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use super::fakes;
 use crate::harness::client::{exchange, get};
 use crate::harness::house::House;
-use crate::harness::report::{Report, scale};
+use crate::harness::report::{Report, UNNAMED, scale};
 use crate::harness::{PATIENCE, eventually};
 
 /// The workload to which things are done.
@@ -24,23 +28,21 @@ const ENGINE_KEEPS: usize = 1024;
 const LOOK_TAKES: Duration = Duration::from_millis(500);
 /// Events while not one look is answered: more than fits into all buffers on their way.
 const UNANSWERED: usize = 20_000;
+/// Readers of our own events: as many as the admin side takes.
+const READERS: usize = 256;
+/// Pins, each of which is told to every reader, and so is its end.
+const PINS: usize = 800;
+/// Whoever has fallen behind comes to its end within this: it reads a few KiB at a time.
+const DROPPED_WITHIN: Duration = Duration::from_secs(60);
 /// A burst is read within this, also on a busy machine.
 const READ_WITHIN: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r08_events_are_read_however_slow_the_answers_are() {
     let mut report = Report::of("R08");
-    let engine = FakeEngine::docker().await;
-    for name in ["web", STIRRED] {
-        engine.by_hand().create(fakes::container(name)).unwrap();
-    }
-    engine.by_hand().start(STIRRED).await.unwrap();
+    let engine = engine_to_stir().await;
     let door = Door::before(engine.socket()).unwrap();
-    let keys = "idle_timeout = \"never\"";
-    let workloads = ["web", STIRRED].map(|name| fakes::workload(name, keys)).concat();
-    let configuration = fakes::environment(door.socket()) + &workloads;
-    let house = House::start(&configuration).await;
-    house.admin.until("web", Phase::Asleep).await;
+    let house = before(door.socket()).await;
     let answer = exchange(house.http, get("web.test", "/")).await;
     report.case(fakes::answered_by(answer, "web"));
 
@@ -65,7 +67,7 @@ async fn r08_events_are_read_however_slow_the_answers_are() {
     door.add(Rule::calls(Fault::AnswerLate(LOOK_TAKES)).named("json"));
     let mut slowest = Duration::ZERO;
     let begun = Instant::now();
-    for _ in 0..EVENTS * scale() / BURST {
+    for _ in 0..EVENTS * scale(UNNAMED) / BURST {
         stir(&engine, BURST).await;
         let burst = Instant::now();
         while door.behind() > ENGINE_KEEPS / 2 && burst.elapsed() < READ_WITHIN {
@@ -84,6 +86,67 @@ async fn r08_events_are_read_however_slow_the_answers_are() {
         begun.elapsed(),
         door.behind_max(),
     ));
+}
+
+/// No door stands between, so that the engine itself waits for us, and counts how often it had to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r08_events_are_read_whoever_does_not_read_ours() {
+    let mut report = Report::of("R08");
+    let engine = engine_to_stir().await;
+    let house = before(engine.socket()).await;
+    let at = house.admin.address();
+    let mut lazy = Vec::new();
+    for _ in 0..READERS {
+        lazy.push(LazyReader::open(at, &at.to_string(), "/api/v1/events").await.unwrap());
+    }
+    let refused = lazy.iter().filter(|reader| reader.status != 200).count();
+    report.case((refused == 0).then_some(()).ok_or(format!("{refused} readers were refused")));
+    let answer = exchange(house.http, get("web.test", "/")).await;
+    report.case(fakes::answered_by(answer, "web"));
+    let late = engine::Fault::AnswerLate(LOOK_TAKES);
+    engine.faults().add(engine::Rule::any(late).path("/json"));
+    for _ in 0..PINS * scale(UNNAMED) {
+        stir(&engine, EVENTS / PINS).await;
+        assert_eq!(house.admin.pin("web", "1h").await.status, 200);
+        assert_eq!(house.admin.unpin("web").await.status, 200);
+        report.case(match engine.events_held_up() {
+            0 => Ok(()),
+            held_up => Err(format!("the engine waited for us with {held_up} events")),
+        });
+        if engine.events_held_up() > 0 {
+            // Every further one costs 100 ms.
+            break;
+        }
+    }
+    // How much waits for a reader before it has fallen behind is the kernel's affair.
+    let ends = join_all(lazy.into_iter().map(|reader| timeout(DROPPED_WITHIN, reader.end()))).await;
+    let dropped = ends.iter().filter(|end| end.is_ok()).count();
+    let behind = dropped > READERS / 2;
+    report.case(behind.then_some(()).ok_or(format!("only {dropped} readers had fallen behind")));
+    report.finish(format_args!(
+        "looks at whether the engine waited; {} events in all, {dropped} of {READERS} readers fell \
+         behind",
+        engine.events().len(),
+    ));
+}
+
+/// A container that sleeps, and one to which things are done.
+async fn engine_to_stir() -> FakeEngine {
+    let engine = FakeEngine::docker().await;
+    for name in ["web", STIRRED] {
+        engine.by_hand().create(fakes::container(name)).unwrap();
+    }
+    engine.by_hand().start(STIRRED).await.unwrap();
+    engine
+}
+
+/// A house with both of them, as it sees them through a socket.
+async fn before(socket: &Path) -> House {
+    let keys = "idle_timeout = \"never\"";
+    let workloads = ["web", STIRRED].map(|name| fakes::workload(name, keys)).concat();
+    let house = House::start(&(fakes::environment(socket) + &workloads)).await;
+    house.admin.until("web", Phase::Asleep).await;
+    house
 }
 
 /// So many events, each of which says that something was done to a workload, and asks for a look.

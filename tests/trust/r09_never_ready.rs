@@ -9,7 +9,7 @@ use crate::harness::client::{exchange, get};
 use crate::harness::docker::Docker;
 use crate::harness::house::House;
 use crate::harness::quiet;
-use crate::harness::report::{Report, scale};
+use crate::harness::report::{Report, UNNAMED, scale};
 
 const WAKE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How much earlier or later than `wake_timeout` half of the answers may come.
@@ -34,7 +34,7 @@ async fn r09_what_never_gets_ready_has_a_clear_end() {
     let _alone = quiet().await;
     let mut report = Report::of("R09");
     let mut configuration = docker.environment();
-    let rounds = ROUNDS * scale();
+    let rounds = ROUNDS * scale(UNNAMED);
     for round in 0..rounds {
         for (short, knob, ready) in CAST {
             let app = docker.app(&format!("{short}-{round}"), &[knob]).await;

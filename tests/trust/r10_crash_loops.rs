@@ -9,7 +9,7 @@ use dormouse_wire::Phase;
 use super::fakes;
 use crate::harness::client::{exchange, get};
 use crate::harness::house::House;
-use crate::harness::report::{Report, scale};
+use crate::harness::report::{Report, UNNAMED, scale};
 
 const LASTS: Duration = Duration::from_secs(25);
 /// The exit code of a crash, and of a process that was killed.
@@ -38,7 +38,7 @@ async fn r10_the_starts_of_a_crash_loop_follow_the_backoff() {
     for (name, _) in CAST {
         house.admin.until(name, Phase::Asleep).await;
     }
-    let lasts = LASTS * u32::try_from(scale()).unwrap().min(20);
+    let lasts = LASTS * u32::try_from(scale(UNNAMED)).unwrap().min(20);
     let begun = Instant::now();
     let mut asked = 0;
     while begun.elapsed() < lasts {
@@ -58,7 +58,7 @@ async fn r10_the_starts_of_a_crash_loop_follow_the_backoff() {
             .filter(|event| event.action == "start" && event.name() == name)
             .map(|event| event.time_nano)
             .collect();
-        let few = starts.len() <= STARTS_MAX * scale();
+        let few = starts.len() <= STARTS_MAX * scale(UNNAMED);
         report.case(few.then_some(()).ok_or_else(|| format!("{name}: {} starts", starts.len())));
         for two in starts.windows(2) {
             let gap = Duration::from_nanos(two[1] - two[0]);

@@ -1,4 +1,4 @@
-//! R11: twenty thousand requests to a workload that never gets ready. Memory stays bounded and
+//! R11: thousands of requests to a workload that never gets ready. Memory stays bounded and
 //! comes back, and a neighbour that is in use does not feel it.
 
 use std::sync::Arc;
@@ -15,7 +15,9 @@ use crate::harness::quiet;
 use crate::harness::report::{Report, scale};
 use crate::harness::vitals::{Vitals, memory_kib};
 
-const REQUESTS: usize = 20_000;
+const REQUESTS: usize = 5_000;
+/// The scale of 20,000 requests.
+const FULL: usize = 4;
 const HELD_MAX: usize = 1_000;
 /// More than may wait at once.
 const CLIENTS: usize = 1_200;
@@ -33,7 +35,7 @@ const SLOWER_MAX: f64 = 3.0;
 async fn r11_a_dead_workload_costs_its_neighbour_nothing() {
     let _quiet = quiet().await;
     let mut report = Report::of("R11");
-    let requests = REQUESTS * scale() / 4;
+    let requests = REQUESTS * scale(FULL);
     // All of them have one address.
     let held = format!("held = {{ requests = {HELD_MAX}, per_client = {CLIENTS} }}");
     let held = held + "\nwake_timeout = \"3s\"";

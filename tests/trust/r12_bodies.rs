@@ -18,7 +18,7 @@ use crate::harness::client::{Answer, exchange, fetch, get};
 use crate::harness::dice::Dice;
 use crate::harness::house::House;
 use crate::harness::local::process;
-use crate::harness::report::{Report, scale};
+use crate::harness::report::{Report, UNNAMED, scale};
 
 const SIZES: [usize; 7] = [0, 1, 1_000, 16_385, 100_000, 1 << 20, 3 << 20];
 const PIECE: usize = 16 << 10;
@@ -92,7 +92,7 @@ async fn upload_all(
         let mut dice = Dice::new(dice.clone().below(u64::MAX) + sender as u64);
         senders.spawn(async move {
             let mut sent = Vec::new();
-            for n in 0..UPLOADS * scale() {
+            for n in 0..UPLOADS * scale(UNNAMED) {
                 let upload = Upload {
                     id: format!("{name}-{sender}-{n}"),
                     bytes: *dice.pick(&SIZES),

@@ -22,6 +22,8 @@ use http::Request;
 use http_body_util::Full;
 
 const RESTARTS: usize = 400;
+/// The scale of 10^4 restarts.
+const FULL: usize = 25;
 const CLIENTS: usize = 4;
 /// Between two restarts; connections are in the pool by then.
 const RESTARTED_EVERY: Duration = Duration::from_millis(8);
@@ -35,7 +37,7 @@ async fn r13_no_restart_of_a_server_is_seen_by_a_client() {
     let listener = Arc::new(take_over(&house, "web", port).await);
     let load = Load::on(house.http, "web.test", CLIENTS).run();
     let connects = metric(&house, "dormouse_upstream_connects_total").await;
-    let restarts = RESTARTS * scale();
+    let restarts = RESTARTS * scale(FULL);
     for round in 0..restarts {
         let server = Server::start(Arc::clone(&listener));
         tokio::time::sleep(RESTARTED_EVERY).await;

@@ -13,7 +13,7 @@ use super::fakes;
 use crate::harness::client::{exchange, get};
 use crate::harness::dice::Dice;
 use crate::harness::house::House;
-use crate::harness::report::{Report, scale};
+use crate::harness::report::{Report, UNNAMED, scale};
 use crate::harness::{PATIENCE, eventually};
 
 const GRAPHS: usize = 30;
@@ -46,7 +46,7 @@ async fn r14_the_order_of_needs_is_kept_in_random_graphs() {
     let mut dice = report.dice();
     let engine = FakeEngine::docker().await;
     let mut graph = Graph::new();
-    for index in 0..GRAPHS * scale() {
+    for index in 0..GRAPHS * scale(UNNAMED) {
         draw(&mut graph, index, &mut dice);
     }
     let mut configuration = fakes::environment(engine.socket());
@@ -65,7 +65,7 @@ async fn r14_the_order_of_needs_is_kept_in_random_graphs() {
 
     let names: Arc<Vec<String>> = Arc::new(graph.keys().cloned().collect());
     let mut visitors = JoinSet::new();
-    for _ in 0..GRAPHS as u64 * VISITS * scale() as u64 {
+    for _ in 0..GRAPHS as u64 * VISITS * scale(UNNAMED) as u64 {
         let (at, names) = (house.http, Arc::clone(&names));
         let (name, after) = (dice.pick(&names).clone(), dice.period(OVER));
         visitors.spawn(async move {

@@ -1,5 +1,5 @@
-//! R19: dormouse stands still for a while (a suspended machine, a stopped process), and its clock is
-//! set. What was used meanwhile is not known, so nothing rests before a full idle period.
+//! R19: dormouse stands still for a while (a suspended machine, a stopped process). What was used
+//! meanwhile is not known, so nothing rests before a full idle period.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,12 @@ use crate::harness::client::{Stream, fetch, get};
 use crate::harness::house::House;
 use crate::harness::load::Load;
 use crate::harness::local::process;
-use crate::harness::report::Report;
+use crate::harness::report::{Report, scale};
 
 /// Long enough that every idle deadline was slept through: it was due ten seconds before the end.
 const STOPPED_FOR: Duration = Duration::from_secs(16);
+/// The scale of 10 minutes.
+const FULL: usize = 38;
 const IDLE: Duration = Duration::from_secs(5);
 /// When it is looked that nothing has rested, after it went on.
 const LOOKED_AFTER: Duration = Duration::from_millis(4_500);
@@ -36,8 +38,9 @@ async fn r19_nothing_rests_because_dormouse_stood_still() {
     }
     // One of them is in use all the time.
     let mut events = Stream::open(house.http, get("w0.test", "/sse?n=0&every_ms=200")).await;
+    let stopped_for = STOPPED_FOR * u32::try_from(scale(FULL)).unwrap();
     house.signal(Signal::STOP);
-    tokio::time::sleep(STOPPED_FOR).await;
+    tokio::time::sleep(stopped_for).await;
     // It comes while nobody can hear it, and is served without a wake.
     let visitor = tokio::spawn(fetch(house.http, get("w1.test", "/instance")));
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -62,5 +65,5 @@ async fn r19_nothing_rests_because_dormouse_stood_still() {
         other => Err(format!("what is in use is {}", other.as_str())),
     });
     drop(events);
-    report.finish(format_args!("looks; {WORKLOADS} workloads, stood still for {STOPPED_FOR:?}"));
+    report.finish(format_args!("looks; {WORKLOADS} workloads, stood still for {stopped_for:?}"));
 }

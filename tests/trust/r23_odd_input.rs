@@ -11,7 +11,7 @@ use crate::harness::client::{exchange, get};
 use crate::harness::dice::Dice;
 use crate::harness::house::House;
 use crate::harness::local::process;
-use crate::harness::report::{Report, scale};
+use crate::harness::report::{Report, UNNAMED, scale};
 use crate::harness::vitals::Vitals;
 
 const ROUNDS: usize = 6;
@@ -29,7 +29,7 @@ async fn r23_huge_and_odd_input_is_refused_and_costs_nothing() {
     let house = House::start(&process("web", &[], "idle_timeout = \"never\"")).await;
     exchange(house.http, get("web.test", "/")).await.unwrap();
     let mut after_first = None;
-    for _ in 0..ROUNDS * scale() {
+    for _ in 0..ROUNDS * scale(UNNAMED) {
         for (what, input) in inputs() {
             let answer = send(&house, &input).await;
             report.case(check(what, &answer));

@@ -1,20 +1,19 @@
 //! R24: a thousand readers of events that never read, on a workload's own hostname and on the admin
 //! side. Telling stays as fast as without them, what waits for them is bounded, and they are dropped.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use dormouse_testkit::abuse::LazyReader;
 use dormouse_wire::Phase;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::harness::client::{Stream, get};
 use crate::harness::eventually;
 use crate::harness::house::House;
+
 use crate::harness::local::process;
 use crate::harness::quiet;
-use crate::harness::report::{Report, scale};
+use crate::harness::report::{Report, UNNAMED, scale};
 use crate::harness::vitals::Vitals;
 
 const VISITORS: usize = 1_000;
@@ -39,11 +38,11 @@ async fn r24_readers_that_never_read_slow_down_nobody() {
 
     let mut lazy = Vec::new();
     for _ in 0..VISITORS {
-        lazy.push(Lazy::open(house.http, "web.test", "/.dormouse/events").await);
+        lazy.push(LazyReader::open(house.http, "web.test", "/.dormouse/events").await.unwrap());
     }
     for _ in 0..ADMINS {
         let at = house.admin.address();
-        lazy.push(Lazy::open(at, &at.to_string(), "/api/v1/events").await);
+        lazy.push(LazyReader::open(at, &at.to_string(), "/api/v1/events").await.unwrap());
     }
     report.cases(lazy.iter().map(|reader| match reader.status {
         200 => Ok(()),
@@ -60,7 +59,7 @@ async fn r24_readers_that_never_read_slow_down_nobody() {
         }
         bytes
     });
-    let beside = tell(&house, PINS * scale()).await;
+    let beside = tell(&house, PINS * scale(UNNAMED)).await;
     // The visitors' readers hear of wakes only.
     for _ in 0..3 {
         assert_eq!(house.admin.sleep("web").await.status, 202);
@@ -110,30 +109,4 @@ async fn tell(house: &House, pins: usize) -> Telling {
     }
     took.sort_unstable();
     Telling { p99: took[took.len() * 99 / 100] }
-}
-
-/// A reader that has read the head of its answer, and reads no more.
-struct Lazy {
-    stream: TcpStream,
-    status: u16,
-}
-
-impl Lazy {
-    async fn open(at: SocketAddr, host: &str, path: &str) -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4 << 10).unwrap();
-        let mut stream = socket.connect(at).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut status = [0; 12];
-        stream.read_exact(&mut status).await.unwrap();
-        let status = std::str::from_utf8(&status[9..]).unwrap().parse().unwrap();
-        Self { stream, status }
-    }
-
-    /// Reads on at last, up to the end.
-    async fn end(mut self) {
-        let mut bytes = [0; 16 << 10];
-        while self.stream.read(&mut bytes).await.is_ok_and(|amount| amount > 0) {}
-    }
 }

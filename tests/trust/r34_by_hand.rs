@@ -9,7 +9,7 @@ use dormouse_wire::Phase;
 use crate::harness::dice::Dice;
 use crate::harness::docker::{App, Docker};
 use crate::harness::house::House;
-use crate::harness::report::{Report, scale};
+use crate::harness::report::{Report, UNNAMED, scale};
 
 const DEEDS: usize = 60;
 /// In the middle, the truth is known within this.
@@ -31,7 +31,7 @@ async fn r34_what_a_person_does_by_hand_is_known_within_a_second() {
 
     let mut container = Container { engine: &docker.engine, app: app.clone(), state: State::Down };
     let mut delays = Vec::new();
-    for _ in 0..DEEDS * scale() {
+    for _ in 0..DEEDS * scale(UNNAMED) {
         let deed = container.draw(&mut dice);
         container.act(deed, &docker).await;
         let done = Instant::now();

@@ -8,7 +8,7 @@ use dormouse_wire::Phase;
 use crate::harness::client::{exchange, fetch, get};
 use crate::harness::docker::Docker;
 use crate::harness::house::House;
-use crate::harness::report::{Report, scale};
+use crate::harness::report::{Report, UNNAMED, scale};
 
 const REQUESTS: usize = 20;
 /// The first house rests it so soon that the second one would be hurt by it.
@@ -28,7 +28,7 @@ async fn r37_of_two_houses_on_one_engine_one_keeps_a_container() {
     // What only the second one keeps is none of the first one's business.
     let served = fetch(second.http, get(&own.host(), "/instance")).await;
     report.case((served.status == 200).then_some(()).ok_or_else(|| served.text()));
-    for _ in 0..REQUESTS * scale() {
+    for _ in 0..REQUESTS * scale(UNNAMED) {
         let (one, two) = tokio::join!(
             exchange(first.http, get(&web.host(), "/instance")),
             exchange(second.http, get(&web.host(), "/instance")),

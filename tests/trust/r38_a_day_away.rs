@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use super::fakes;
 use crate::harness::client::{exchange, get};
 use crate::harness::house::House;
-use crate::harness::report::{Report, scale};
+use crate::harness::report::{Report, UNNAMED, scale};
 
 /// A day, scaled: many times the longest pace.
 const AWAY: Duration = Duration::from_secs(12);
@@ -39,7 +39,7 @@ async fn r38_an_environment_that_was_away_for_long_is_back_at_once() {
     let answer = exchange(house.http, get("web.test", "/")).await;
     report.case(fakes::answered_by(answer, "web"));
 
-    for _ in 0..scale() {
+    for _ in 0..scale(UNNAMED) {
         // First something that hangs up on whoever comes stands there, then nothing at all.
         engine.kill().await;
         std::fs::remove_file(&path).unwrap();
