@@ -104,7 +104,11 @@ async fn check(end: End, live_restore: LiveRestore) {
     println!("{end:?}, {live_restore:?}: the truth is known {:?} after", returned.elapsed());
     let running = cast.running(&docker).await;
     println!("running then: {running:?}");
-    assert!(running.contains(&"always".to_owned()), "its engine starts it again");
+    // On a busy machine the truth may be known only when it was rested again.
+    let has_run =
+        async || ended_at(&docker, &cast.always).await.is_some_and(|at| at >= returned_at);
+    let is_awake = running.contains(&"always".to_owned());
+    assert!(is_awake || has_run().await, "its engine starts it again");
     for name in ["unless-stopped", "on-failure"] {
         assert!(!running.contains(&name.to_owned()), "its engine leaves {name}");
     }
