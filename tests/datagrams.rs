@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 const IDLE: Duration = Duration::from_secs(3);
 /// A flow is over when both sides have been silent for this long.
-const SILENCE: Duration = dormouse_core::limits::UDP_SILENCE;
+const SILENCE: Duration = Duration::from_secs(4);
 const WORD_EVERY: Duration = Duration::from_secs(1);
 /// How late a rest may be.
 const LATE_MAX: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ async fn r04_a_flow_with_a_word_now_and_then_outlasts_idle_timeout() {
         docker.app("pause", &["UDP_PORT=7000"]).await,
     );
     let (at, pause_at) = (free_udp_address(), free_udp_address());
-    let keys = "idle_timeout = \"3s\"";
+    let keys = "idle_timeout = \"3s\"\nconnection_idle = \"4s\"";
     let house = House::start(
         &(docker.environment()
             + &workload(&talk, keys, at)

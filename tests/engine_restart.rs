@@ -199,6 +199,9 @@ impl Cast {
         // The engine takes them for stopped only if they ran before.
         for app in [&self.always, &self.unless_stopped, &self.on_failure] {
             assert_eq!(fetch(house.http, get(&app.host(), "/")).await.status, 200);
+            // Its lease ends a moment after its last byte.
+            let unused = async || house.admin.workload(&app.short).await.leases.request == 0;
+            eventually(CONVERGED_MAX, "nobody uses it", unused).await;
             let rest = house.admin.sleep(&app.short).await;
             assert!([200, 202].contains(&rest.status), "{}", rest.text());
             house.admin.until(&app.short, Phase::Asleep).await;
