@@ -8,7 +8,7 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -24,6 +24,11 @@ use crate::clock::Clock;
 use crate::lease::Kind;
 use crate::story::{StoryBook, StoryLine};
 
+/// A summons is on its way to the loop.
+const SUMMONED: u8 = 1;
+/// Somebody has begun the wake that comes or is under way.
+const BEGUN: u8 = 2;
+
 /// One workload's admission valve.
 #[derive(Debug)]
 pub struct Gate {
@@ -38,8 +43,8 @@ pub struct Gate {
     opened: [AtomicU64; Kind::COUNT],
     last_use: AtomicU64,
     wake_timeout_ms: AtomicU64,
-    /// Whether a summons is on its way to the loop.
-    summoned: AtomicBool,
+    /// [`SUMMONED`] and [`BEGUN`]: one word, so that of all who ask at once one has begun the wake.
+    wanted: AtomicU8,
     summons: Arc<Summons>,
     published: ArcSwap<Published>,
     /// Made by the first who asks, and by the first opening or denial: most of many sleepers have
@@ -149,7 +154,7 @@ impl Gate {
             opened: Default::default(),
             last_use: AtomicU64::new(0),
             wake_timeout_ms: AtomicU64::new(60_000),
-            summoned: AtomicBool::new(false),
+            wanted: AtomicU8::new(0),
             summons,
             published: ArcSwap::new(published),
             room: OnceLock::new(),
@@ -169,11 +174,7 @@ impl Gate {
     /// Wants the workload awake, without waiting for it. Says whether this want is the first one
     /// since the loop last listened.
     pub fn summon(&self, cause: WakeCause) -> bool {
-        let first = !self.summoned.swap(true, Ordering::AcqRel);
-        if first {
-            self.summons.call(self.key, cause);
-        }
-        first
+        self.want(SUMMONED, cause) & SUMMONED == 0
     }
 
     /// Counts as use now, without waking anything.
@@ -258,7 +259,7 @@ impl Gate {
 
     /// The loop has taken the summons; from here on a new want is a new summons.
     pub(crate) fn summons_taken(&self) {
-        self.summoned.store(false, Ordering::Release);
+        self.wanted.store(BEGUN, Ordering::Release);
     }
 
     pub(crate) fn open(&self, opening: Opening) {
@@ -322,7 +323,31 @@ impl Gate {
     }
 
     pub(crate) fn publish(&self, published: Arc<Published>) {
+        let has_begun = published.has_begun();
         self.published.store(published);
+        if !has_begun {
+            // Somebody who has just asked has begun the next one.
+            let (before, none) = (BEGUN, 0);
+            self.wanted.compare_exchange(before, none, Ordering::AcqRel, Ordering::Relaxed).ok();
+        }
+    }
+
+    /// Summons the loop. Says whether this begins a wake: the loop takes a summons a moment before
+    /// it publishes the wake, and publishes its end a moment before the gate opens. Who comes in
+    /// these moments joins it.
+    pub(crate) fn begin(&self, cause: WakeCause) -> bool {
+        // Read before the loop can publish what this begins.
+        let has_begun = self.published().has_begun();
+        self.want(SUMMONED | BEGUN, cause) == 0 && !has_begun
+    }
+
+    /// Summons the loop, unless a summons is on its way. Answers what was there before.
+    fn want(&self, flags: u8, cause: WakeCause) -> u8 {
+        let before = self.wanted.fetch_or(flags, Ordering::AcqRel);
+        if before & SUMMONED == 0 {
+            self.summons.call(self.key, cause);
+        }
+        before
     }
 
     pub(crate) fn set_wake_timeout(&self, timeout: Duration) {
@@ -354,6 +379,13 @@ impl Gate {
                 story: StoryBook::default(),
             })
         })
+    }
+}
+
+impl Published {
+    /// Whether a wake is under way, or has ended well.
+    fn has_begun(&self) -> bool {
+        matches!(self.phase, "waking" | "ready")
     }
 }
 
@@ -449,6 +481,29 @@ mod tests {
         assert_eq!(gate.activity().waiting, 2);
         drop((first, second));
         assert_eq!(gate.activity().open(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_of_those_who_wait_for_a_wake_has_begun_it() {
+        let gate = gate();
+        let is_first =
+            || matches!(gate.ask(Kind::Request), Admission::Wait(waiting) if waiting.first);
+        let publish = |phase| {
+            gate.publish(Arc::new(Published { phase, why: String::new() }));
+        };
+        assert!(is_first());
+        gate.summons_taken();
+        assert!(!is_first(), "the loop knows, and has not published it");
+        for phase in ["waking", "ready"] {
+            publish(phase);
+            gate.summons_taken();
+            assert!(!is_first(), "{phase}, and the gate is still shut");
+        }
+        gate.summons_taken();
+        publish("asleep");
+        assert!(is_first(), "the next wake");
+        publish("asleep");
+        assert!(!is_first(), "the loop does not know yet");
     }
 
     #[tokio::test]

@@ -85,9 +85,7 @@ impl Gate {
         if let Some(denial) = self.denial() {
             return Admission::Denied(denial);
         }
-        let under_way = matches!(self.published().phase, "waking");
-        let first = self.summon(cause) && !under_way;
-        Admission::Wait(Waiting { place, kind, verdicts, first })
+        Admission::Wait(Waiting { place, kind, verdicts, first: self.begin(cause) })
     }
 
     fn pass(self: &Arc<Self>, kind: Kind, opening: Arc<Opening>) -> Pass {

@@ -89,7 +89,7 @@ async fn a_body_that_is_still_uploaded_after_its_answer_arrives_and_holds_the_le
     let (done, finished) = tokio::sync::mpsc::channel(1);
     let app = App::new(move |request| {
         let done = done.clone();
-        tokio::spawn(async move { done.send(digest(request.into_body()).await).await });
+        tokio::spawn(async move { done.send(first_bytes(request.into_body(), 6).await).await });
         async { Response::builder().status(202).body(full("early")).unwrap() }
     })
     .await;
@@ -101,8 +101,19 @@ async fn a_body_that_is_still_uploaded_after_its_answer_arrives_and_holds_the_le
     assert_eq!((received.status, received.text()), (202, "early"));
     assert_eq!(world.gate.leases(), 1);
     raw.write("def").await;
-    assert!(soon(finished.recv()).await.unwrap().starts_with("6 "));
+    assert_eq!(soon(finished.recv()).await.unwrap(), "abcdef");
     until("the lease is given back", || world.gate.leases() == 0).await;
+}
+
+/// The first bytes of a body. Its end is not waited for: a server of hyper that has answered already
+/// may take a close right behind the last byte for a body that broke off.
+async fn first_bytes(mut body: hyper::body::Incoming, enough: usize) -> String {
+    let mut bytes = Vec::new();
+    while bytes.len() < enough {
+        let frame = body.frame().await.expect("there is more to come").expect("it does not break");
+        bytes.extend(frame.into_data().expect("it is data"));
+    }
+    String::from_utf8(bytes).expect("it is text")
 }
 
 #[tokio::test]
